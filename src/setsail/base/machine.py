@@ -1,0 +1,61 @@
+"""What this machine and this installation are: names and versions, without importing any of the packages."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+_PACKAGES = (
+    "setsail",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "gguf",
+    "openvino-genai",
+    "xllamacpp",
+    "numpy",
+)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Package names to installed versions, for manifests and reports."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def num_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """The memory of this machine, in bytes."""
+    return psutil.virtual_memory().total
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def describe() -> str:
+    """This machine in one line."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{processor_name()}, {num_cores()} cores, {memory_bytes() / 2**30:.0f} GiB, {system}"

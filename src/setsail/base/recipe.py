@@ -1,0 +1,143 @@
+"""What a recipe may say: frozen pydantic models, one per stage, each key with one owner.
+
+Reading the file, aliases, line numbers and `--set` live in `recipe_file.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _not_a_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not true or false")
+    return value
+
+
+_Number = BeforeValidator(_not_a_truth_value)
+Fraction = Annotated[float, _Number, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[int, _Number, Field(ge=1)]
+PositiveFloat = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    """A part of a recipe: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Split(Part):
+    """How rows are shared out; `by` names the column whose values must not stand in two parts."""
+
+    validation: Fraction = 0.1
+    test: Fraction = 0.1
+    by: str | None = None
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Split:
+        if self.validation + self.test >= 0.9:
+            raise ValueError("validation and test together must leave at least a tenth of the rows to train on")
+        return self
+
+
+class Data(Part):
+    """Where rows come from and what is done to them before anything is trained."""
+
+    source: str
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text"] = "auto"
+    columns: dict[str, str] = {}
+    encoding: str = "auto"
+    system: str | None = None
+    clean: Literal["standard", "none"] = "standard"
+    redact: Literal["mask", "drop", "none"] = "mask"
+    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
+    overlong: Literal["drop", "split", "cut"] = "drop"
+    max_rows: PositiveInt | None = None
+    split: Split = Split()
+
+
+class Lora(Part):
+    """Low-rank adapters: `targets` are module-name endings; the default is every linear layer of a block."""
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Finetune(Part):
+    """How the base model learns from the rows. `context` is the longest row in tokens, `batch_tokens` a step's size."""
+
+    method: Literal["lora", "full"] = "lora"
+    epochs: PositiveFloat = 2.0
+    learning_rate: PositiveFloat | None = None
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Fraction = 0.05
+    batch_tokens: PositiveInt = 4096
+    context: Annotated[int, Field(ge=16)] = 1024
+    clip_norm: PositiveFloat = 1.0
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    validate_every: PositiveInt | None = None
+    save_every: PositiveInt = 10
+    lora: Lora = Lora()
+
+
+class Evaluate(Part):
+    """What is measured on the held-out test; generation is greedy."""
+
+    max_rows: PositiveInt = 100
+    max_new_tokens: PositiveInt = 160
+    samples: PositiveInt = 10
+    resamples: Annotated[int, Field(ge=100)] = 2000
+
+
+class Export(Part):
+    """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served."""
+
+    format: Literal["gguf", "safetensors"] = "gguf"
+    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16"], ...] = ("q8_0",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        if isinstance(value, dict) and isinstance(value.get("weights"), str):
+            return {**value, "weights": [value["weights"]]}
+        return value
+
+
+class Check(Part):
+    """The faithfulness check: how many held-out prompts, and how many tokens of greedy text on each."""
+
+    prompts: Annotated[int, Field(ge=1, le=256)] = 32
+    max_new_tokens: PositiveInt = 32
+
+
+class Serve(Part):
+    """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    engine: Literal["auto", "openvino", "llamacpp", "torch"] = "auto"
+    slots: PositiveInt = 8
+    queue: Annotated[int, Field(ge=0)] = 64
+    context: PositiveInt | None = None
+    max_tokens: PositiveInt = 1024
+    deadline_seconds: PositiveFloat = 300.0
+    drain_seconds: PositiveFloat = 30.0
+
+
+class Recipe(Part):
+    """A whole voyage in one small file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    task: Literal["chat", "text"] = "chat"
+    base: str = "smollm2-135m-instruct"
+    template: str | None = None
+    seed: int = 1
+    data: Data
+    finetune: Finetune = Finetune()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+    check: Check = Check()
+    serve: Serve = Serve()

@@ -1,0 +1,175 @@
+"""The command: verbs, exit codes and what is printed at the very edge.
+
+Nothing heavy is imported until a verb needs it, so that `--help` answers at once. Results go to stdout, everything else
+to stderr. Exit codes: 0 done, 1 our fault, 2 the user's input, 3 a check refused; 128 + n when signal n ended the work.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from setsail import __version__
+from setsail.base.errors import EXIT_OUR_FAULT, SetsailError
+
+app = typer.Typer(
+    help="Setsail (启航): from your own data to a large model that works for you, and proof at every step.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[Path, typer.Argument(help="The recipe, a small YAML file.", metavar="RECIPE")]
+RunPath = Annotated[Path, typer.Argument(help="A run's folder, for instance runs/support.", metavar="RUN")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key of the recipe: a.b=c.", metavar="KEY=VALUE")
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", metavar="DIR")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+RUNS = Path("runs")
+
+
+def main() -> None:
+    """Runs the command and leaves with its exit code."""
+    arguments = sys.argv[1:] or ["--help"]
+    sys.exit(guarded(lambda: app(arguments, standalone_mode=False)))
+
+
+def guarded(work: Callable[[], Any]) -> int:
+    """Does the work; turns every way in which it can end into a message and an exit code."""
+    try:
+        code = work()
+        return code if isinstance(code, int) else 0
+    except SetsailError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nstopped; type the same command to go on from the last finished piece of work", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        return _unforeseen(error)
+
+
+def _unforeseen(error: Exception) -> int:
+    """A usage error has words of its own; anything else is a fault of ours and shows where it happened."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        print(f"usage error: {error.format_message()}\n  hint: setsail --help lists the verbs", file=sys.stderr)
+        return error.exit_code
+    traceback.print_exception(error, file=sys.stderr)
+    print(f"\nthis is a fault of setsail {__version__}, not of your input; nothing finished was lost", file=sys.stderr)
+    return EXIT_OUR_FAULT
+
+
+def _call(target: str, *args: Any, **kwargs: Any) -> Any:
+    """Calls "module:function" of the stages, importing them only now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(f"setsail.stages.{module}"), name)(*args, **kwargs)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"setsail {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    settings: Settings = None,
+    runs: RunsFolder = RUNS,
+    then_serve: Annotated[
+        bool, typer.Option("--then-serve", help="Serve the model at the end, where there is a terminal.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The whole voyage: prepare, fine-tune, export, evaluate, check, report; then how to serve."""
+    outcome = _call("voyage:sail", recipe, settings or [], runs)
+    if as_json:
+        print(json.dumps(outcome, ensure_ascii=False, indent=1))
+    if then_serve:
+        _call("serving:serve_after_voyage", runs / outcome["name"])
+
+
+def _stage_verb(name: str, words: str) -> None:
+    def verb(recipe: RecipePath, settings: Settings = None, runs: RunsFolder = RUNS, as_json: AsJson = False) -> None:
+        outcome = _call("voyage:sail", recipe, settings or [], runs, until=name)
+        print(json.dumps(outcome, ensure_ascii=False, indent=1) if as_json else outcome["stages"][name])
+
+    app.command(name, help=words)(verb)
+
+
+for _name, _words in {
+    "prepare": "Read, clean, mask, de-duplicate and split the data.",
+    "finetune": "Teach the base model the rows.",
+    "export": "Merge the adapter and write the files that others load.",
+    "evaluate": "Compare base, tuned and nearest neighbour on the held-out test.",
+    "check": "Prove that what was trained is what is exported and served.",
+    "report": "Write report.html and report.md.",
+}.items():
+    _stage_verb(_name, _words)
+
+
+@app.command()
+def serve(
+    run: RunPath,
+    host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+) -> None:
+    """Answer over HTTP: an OpenAI-compatible API and a chat page."""
+    raise typer.Exit(_call("serving:serve_run", run, host=host, port=port, engine=engine))
+
+
+@app.command()
+def chat(
+    run: RunPath,
+    base: Annotated[bool, typer.Option("--base", help="Talk to the base model instead.")] = False,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+) -> None:
+    """Talk to a model in the terminal."""
+    _call("chatting:chat_in_terminal", run, base=base, engine=engine)
+
+
+@app.command("runs")
+def list_runs(runs: RunsFolder = RUNS, as_json: AsJson = False) -> None:
+    """List the runs and what has been made of each."""
+    _call("listing:list_runs", runs, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, and what is broken."""
+    raise typer.Exit(_call("doctor:examine", as_json=as_json))
+
+
+@app.command()
+def init(
+    data: Annotated[
+        str, typer.Option("--data", help="A file or folder of yours, or docstrings:PACKAGE.", metavar="DATA")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write the recipe.", metavar="FILE")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a recipe that is there.")] = False,
+) -> None:
+    """Look at your data, say what was understood, and write a commented recipe."""
+    _call("beginning:begin", data, out=out, force=force)

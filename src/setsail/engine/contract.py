@@ -1,0 +1,114 @@
+"""What any engine promises: a request in token ids, a stream of tokens and one end.
+
+Only nouns live here: no torch, no processes, no text. The invariant: for every submitted request an engine emits any
+number of `Token` events and then exactly one `Finished`, whatever happens. The token that stops a generation is not
+emitted as a `Token`; `Finished("stop")` says that it came.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, runtime_checkable
+
+from setsail.base.errors import UserError
+
+Reason = Literal["stop", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One prompt, already rendered to ids, and how to go on from it.
+
+    `temperature` 0 is greedy. The same `seed` gives the same tokens on one engine at one concurrency; None draws a new
+    one. `num_logprobs` asks for that many of the likeliest tokens beside each chosen one (0: none at all).
+
+    Raises: UserError when a value is out of its range.
+    """
+
+    prompt_ids: tuple[int, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop_ids: tuple[int, ...] = ()
+    num_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids:
+            raise UserError("the prompt is empty", hint="send at least one token")
+        if self.max_tokens < 1:
+            raise UserError(f"max_tokens is {self.max_tokens}", hint="ask for at least 1 token")
+        if not (math.isfinite(self.temperature) and 0.0 <= self.temperature <= 100.0):
+            raise UserError(f"temperature is {self.temperature}", hint="use a value from 0 (greedy) to 100")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UserError(f"top_p is {self.top_p}", hint="use a value above 0, at most 1")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}", hint="use a whole number from 0 to 4294967295")
+        if self.num_logprobs < 0:
+            raise UserError(f"num_logprobs is {self.num_logprobs}", hint="use 0 for none")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token; the log-probabilities are those of the model itself, before temperature and top_p."""
+
+    token_id: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of one request; `message` says what went wrong when `reason` is "error"."""
+
+    reason: Reason
+    message: str = ""
+
+
+Event = tuple[int, Token | Finished]
+
+
+class Engine(Protocol):
+    """A model that generates. One thread at a time calls it; ids are the caller's and never used twice.
+
+    `poll` moves the work on and returns what happened, at latest after `timeout_seconds` or one step of the model.
+    """
+
+    name: str
+    context: int
+
+    def submit(self, request_id: int, request: GenerationRequest) -> None:
+        """Queue a request. Raises: UserError when the prompt does not fit into the context."""
+        ...
+
+    def cancel(self, request_id: int) -> None:
+        """Stop a request; its `Finished("cancelled")` comes with a later poll. An unknown id is ignored."""
+        ...
+
+    def poll(self, timeout_seconds: float) -> list[Event]: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class TextEngine(Protocol):
+    """An engine that also shows how the model file's own tokenizer and chat template treat text."""
+
+    def tokenize(self, text: str) -> list[int]: ...
+
+    def apply_template(self, messages: list[dict[str, str]]) -> str: ...
+
+
+def fit_to_context(request: GenerationRequest, context: int) -> GenerationRequest:
+    """The request with `max_tokens` cut to the room that is left after the prompt.
+
+    Raises: UserError when the prompt leaves no room for one token.
+    """
+    num_prompt = len(request.prompt_ids)
+    if num_prompt >= context:
+        raise UserError(
+            f"the prompt has {num_prompt} tokens and the context holds {context}, the answer included",
+            hint="shorten the prompt, or serve with a larger context",
+        )
+    return replace(request, max_tokens=min(request.max_tokens, context - num_prompt))

@@ -1,0 +1,127 @@
+"""What each system said to each test row, with the values of that row: the lines of predictions.jsonl.
+
+Everything in evaluation.json can be computed again from these lines (`score.summarise`). Not here: means and intervals.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from setsail.base.errors import ArtifactError
+from setsail.data.row import Message, Row
+from setsail.evaluate import metrics
+from setsail.evaluate.question import Question, answer_bytes, question_of
+from setsail.evaluate.system import Answer, System
+
+FILE = "predictions.jsonl"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One system's answer to one row ("" where it writes none) and its values: those of METRICS, and `nats`."""
+
+    answer: str
+    stopped: bool | None
+    num_tokens: int | None
+    seconds: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One test row as it was asked, its reference, its supervised bytes, and what each system made of it."""
+
+    row_id: str
+    group: str
+    prompt: tuple[Message, ...]
+    reference: str
+    num_bytes: int
+    systems: Mapping[str, Scored]
+
+
+def ask(systems: Mapping[str, System], rows: Sequence[Row]) -> list[Prediction]:
+    """Every system's answers and nats on every row; each system is asked once, for all rows together."""
+    questions = [question_of(row) if row.messages else Question(row.id, row.group, (), row.text) for row in rows]
+    columns = {name: _ask_one(system, rows, questions) for name, system in systems.items()}
+    return [
+        Prediction(
+            row_id=question.row_id,
+            group=question.group,
+            prompt=question.prompt,
+            reference=question.reference,
+            num_bytes=answer_bytes(row),
+            systems={name: column[index] for name, column in columns.items()},
+        )
+        for index, (row, question) in enumerate(zip(rows, questions, strict=True))
+    ]
+
+
+def series(predictions: Sequence[Prediction], system: str, metric: str) -> list[float] | None:
+    """A system's values of one metric over all rows, or None if it has none; bits per byte as bits (divide by bytes)."""
+    key = "nats" if metric == "bits_per_byte" else metric
+    scale = 1 / math.log(2) if metric == "bits_per_byte" else 1.0
+    values = [prediction.systems[system].values.get(key) for prediction in predictions]
+    held = [value * scale for value in values if value is not None]
+    return held if len(held) == len(predictions) else None
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON line per row, UTF-8."""
+    with path.open("w", encoding="utf-8") as lines:
+        for prediction in predictions:
+            lines.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a finished evaluation.
+
+    Raises: ArtifactError naming the line that is damaged.
+    """
+    predictions = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                predictions.append(_from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ArtifactError("a prediction cannot be read", place=f"{path}:{number}") from error
+    return predictions
+
+
+def _ask_one(system: System, rows: Sequence[Row], questions: Sequence[Question]) -> list[Scored]:
+    nats = system.nats(rows) if system.nats else None
+    asks = system.answers is not None and all(question.prompt for question in questions)
+    answers = system.answers([question.prompt for question in questions]) if system.answers and asks else None
+    for given in (nats, answers):
+        assert given is None or len(given) == len(rows), "a system gives one value per row"
+    values: list[dict[str, float]] = [{} for _ in rows]
+    if nats is not None:
+        values = [{"nats": float(value)} for value in nats]
+    if answers is None:
+        return [Scored("", None, None, 0.0, held) for held in values]
+    measured = _measure(answers, [question.reference for question in questions])
+    return [
+        Scored(answer.text, answer.stopped, answer.num_tokens, answer.seconds, held | more)
+        for answer, held, more in zip(answers, values, measured, strict=True)
+    ]
+
+
+def _measure(answers: Sequence[Answer], references: Sequence[str]) -> list[dict[str, float]]:
+    texts = [answer.text for answer in answers]
+    pairs = zip(answers, metrics.chrf(texts, references), metrics.rouge_l(texts, references), strict=True)
+    return [
+        {"chrf": chrf, "rouge_l": rouge}
+        | ({} if answer.stopped is None else {"exact_stop": float(answer.stopped)})
+        | ({} if answer.num_tokens is None else {"num_tokens": float(answer.num_tokens)})
+        | {"num_characters": float(len(answer.text))}
+        for answer, chrf, rouge in pairs
+    ]
+
+
+def _from_json(record: dict) -> Prediction:
+    systems = {name: Scored(**scored) for name, scored in record.pop("systems").items()}
+    prompt = tuple(Message(role=message["role"], content=message["content"]) for message in record.pop("prompt"))
+    return Prediction(prompt=prompt, systems=systems, **record)

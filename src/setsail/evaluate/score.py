@@ -1,0 +1,150 @@
+"""The evaluation itself: ask every system, sum up with intervals, compare pairwise, choose samples, write two files.
+
+`summarise` needs only predictions, so any evaluation can be computed again from predictions.jsonl. Not here: how one
+row is measured (`metrics.py`), what may be said about a difference (`verdict.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from setsail.base.errors import DataError
+from setsail.data.row import Row
+from setsail.evaluate import evaluation as result
+from setsail.evaluate import metrics, prediction, verdict
+from setsail.evaluate.contamination import Contamination
+from setsail.evaluate.evaluation import Evaluation, Sample, SampleAnswer, SystemScores
+from setsail.evaluate.interval import bootstrap, decide, difference
+from setsail.evaluate.prediction import Prediction
+from setsail.evaluate.system import System
+
+SAMPLES_HOW = (
+    "The {rows} test rows were sorted by the chrF of {name} (equal ones by row id) and cut into {num} equal parts; "
+    "the middle row of each part is shown, from the lowest chrF to the highest. Nobody picked them."
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an evaluation sums up; the first pair of `comparisons` gives the verdict, its first system the samples."""
+
+    comparisons: tuple[tuple[str, str], ...] = (("tuned", "base"), ("tuned", "nearest"))
+    num_samples: int = 10
+    resamples: int = 2000
+    seed: int = 0
+
+
+def evaluate(
+    systems: Mapping[str, System],
+    rows: Sequence[Row],
+    out: Path,
+    *,
+    plan: Plan | None = None,
+    contamination: Contamination | None = None,
+) -> Evaluation:
+    """Every system scored on the rows; writes evaluation.json and predictions.jsonl into `out`.
+
+    `rows` are what `contamination.take_out` kept. Systems that a comparison names and that are not given are left out.
+    Raises: DataError without rows.
+    """
+    if not rows:
+        raise DataError("there is no test row to score", hint="set data.split.test, or give more rows")
+    predictions = prediction.ask(systems, rows)
+    evaluation = summarise(predictions, plan=plan, contamination=contamination)
+    prediction.write_predictions(out / prediction.FILE, predictions)
+    result.write_evaluation(out / result.FILE, evaluation)
+    return evaluation
+
+
+def summarise(
+    predictions: Sequence[Prediction], *, plan: Plan | None = None, contamination: Contamination | None = None
+) -> Evaluation:
+    """The evaluation that follows from predictions alone."""
+    plan = plan or Plan()
+    names = list(predictions[0].systems)
+    pairs = [pair for pair in plan.comparisons if set(pair) <= set(names)]
+    comparisons = tuple(_compare(predictions, system, against, plan) for system, against in pairs)
+    shown = pairs[0][0] if pairs else names[0]
+    samples = choose_samples(predictions, shown, plan.num_samples)
+    units = {row.group or row.row_id for row in predictions}
+    return Evaluation(
+        format=result.FORMAT,
+        num_rows=len(predictions),
+        num_groups=len(units),
+        resamples=plan.resamples,
+        seed=plan.seed,
+        contamination=contamination,
+        systems={name: _scores(predictions, name, plan) for name in names},
+        comparisons=comparisons,
+        decision=comparisons[0].decision if comparisons else "not_shown",
+        verdict=verdict.sentence(comparisons[0]) if comparisons else "Nothing was compared.",
+        samples_how=SAMPLES_HOW.format(rows=len(predictions), name=verdict.system_name(shown), num=len(samples)),
+        samples=samples,
+    )
+
+
+def choose_samples(predictions: Sequence[Prediction], system: str, num: int) -> tuple[Sample, ...]:
+    """The middle row of each of `num` equal parts of the rows, sorted by the system's chrF; none where it has no chrF."""
+    values = prediction.series(predictions, system, "chrf")
+    if values is None:
+        return ()
+    order = sorted(range(len(predictions)), key=lambda index: (values[index], predictions[index].row_id))
+    num = min(num, len(order))
+    middles = [(2 * part + 1) * len(order) // (2 * num) for part in range(num)]
+    return tuple(_sample(predictions[order[middle]]) for middle in middles)
+
+
+def _sample(row: Prediction) -> Sample:
+    answers = {
+        name: SampleAnswer(scored.answer, scored.values["chrf"], scored.stopped)
+        for name, scored in row.systems.items()
+        if "chrf" in scored.values
+    }
+    return Sample(row.row_id, row.prompt, row.reference, answers)
+
+
+def _scores(predictions: Sequence[Prediction], system: str, plan: Plan) -> SystemScores:
+    intervals = {}
+    for metric in metrics.METRICS:
+        values = prediction.series(predictions, system, metric.name)
+        if values is not None:
+            intervals[metric.name] = bootstrap(
+                values,
+                weights=_weights(predictions, metric.name),
+                groups=[row.group for row in predictions],
+                resamples=plan.resamples,
+                seed=plan.seed,
+            )
+    if "chrf" not in intervals:
+        return SystemScores(intervals, None)
+    texts = [row.systems[system].answer for row in predictions]
+    return SystemScores(intervals, metrics.corpus_chrf(texts, [row.reference for row in predictions]))
+
+
+def _compare(predictions: Sequence[Prediction], system: str, against: str, plan: Plan) -> verdict.Comparison:
+    differences = {}
+    for metric in metrics.METRICS:
+        left, right = (prediction.series(predictions, name, metric.name) for name in (system, against))
+        if left is None or right is None:
+            continue
+        weights = _weights(predictions, metric.name)
+        gap = difference(
+            left,
+            right,
+            weights=weights,
+            groups=[row.group for row in predictions],
+            resamples=plan.resamples,
+            seed=plan.seed,
+        )
+        total = sum(weights) if weights else len(predictions)
+        differences[metric.name] = verdict.Difference(
+            sum(left) / total, sum(right) / total, gap, decide(gap, metric.better)
+        )
+    return verdict.compare(system, against, differences)
+
+
+def _weights(predictions: Sequence[Prediction], metric: str) -> list[float] | None:
+    """Bits per byte is a ratio of sums; every other metric is a mean over rows."""
+    return [float(row.num_bytes) for row in predictions] if metric == "bits_per_byte" else None

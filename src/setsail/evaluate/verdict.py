@@ -1,0 +1,152 @@
+"""What the figures allow to be said about two systems, in plain words, in English and Chinese.
+
+One metric stated beforehand leads: chrF where systems write answers, bits per byte otherwise. The lead alone cannot
+make a system "better" while another judged metric shows it worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from setsail.evaluate import numbers
+from setsail.evaluate.interval import MIN_UNITS, Decision, Interval
+from setsail.evaluate.metrics import METRICS
+
+Language = Literal["en", "zh"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two systems: both values, system − against with its interval, and what that decides."""
+
+    system_value: float
+    against_value: float
+    gap: Interval
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A system against another: every metric that both have, the metric that leads, and the decision."""
+
+    system: str
+    against: str
+    lead: str
+    decision: Decision
+    differences: Mapping[str, Difference]
+
+
+METRIC_NAMES: Mapping[str, tuple[str, str]] = {
+    "bits_per_byte": ("bits per byte", "每字节比特数"),
+    "chrf": ("chrF", "chrF"),
+    "rouge_l": ("ROUGE-L", "ROUGE-L"),
+    "exact_stop": ("exact stop rate", "正常结束率"),
+    "num_tokens": ("mean length in tokens", "平均长度（词元）"),
+    "num_characters": ("mean length in characters", "平均长度（字符）"),
+}
+_SYSTEMS: Mapping[str, tuple[str, str]] = {
+    "tuned": ("the tuned model", "微调后的模型"),
+    "base": ("the base model", "基座模型"),
+    "nearest": ("the nearest-neighbour answer", "最近邻答案"),
+}
+_SENTENCES: Mapping[str, tuple[str, str]] = {
+    "better": ("{system} is better than {against}: {lead}.", "{system}优于{against}：{lead}。"),
+    "worse": ("{system} is worse than {against}: {lead}.", "{system}不如{against}：{lead}。"),
+    "not_shown": (
+        "{system} is not shown to be better than {against}: {lead}; the interval includes zero.",
+        "未能证明{system}优于{against}：{lead}；区间包含零。",
+    ),
+    "mixed": (
+        "{system} is not shown to be better than {against}: {lead}, but {worse} got worse.",
+        "未能证明{system}优于{against}：{lead}，但{worse}变差。",
+    ),
+    "few": (
+        "{system} is not shown to be better than {against}: only {num} independent test rows, and fewer than {minimum} "
+        "cannot tell ({lead}).",
+        "未能证明{system}优于{against}：只有 {num} 个独立的测试样本，少于 {minimum} 个无法判断（{lead}）。",
+    ),
+    "lead": (
+        "{metric} {system_value} against {against_value}, a difference of {gap} (95 % interval {interval})",
+        "{metric} 为 {system_value}，对方为 {against_value}，相差 {gap}（95 % 区间 {interval}）",
+    ),
+    "also_better": (" Also better on {metrics}.", "{metrics}也更好。"),
+    "but_better": (" Better on {metrics}.", "{metrics}更好。"),
+    "also_worse": (" Also worse on {metrics}.", "{metrics}也更差。"),
+    "but_worse": (" Worse on {metrics}.", "{metrics}更差。"),
+    "also_not_shown": (" No difference is shown on {metrics}.", "{metrics}未见差别。"),
+    "but_not_shown": (" No difference is shown on {metrics}.", "{metrics}未见差别。"),
+}
+
+
+def compare(system: str, against: str, differences: Mapping[str, Difference]) -> Comparison:
+    """A comparison with its decision; `differences` holds at least one judged metric."""
+    lead = "chrf" if "chrf" in differences else "bits_per_byte"
+    decision = differences[lead].decision
+    if decision == "better" and _judged(differences, lead, "worse"):
+        decision = "not_shown"
+    return Comparison(system, against, lead, decision, differences)
+
+
+def sentence(comparison: Comparison, language: Language = "en") -> str:
+    """The decision in words, with the leading metric's figures; what the other judged metrics say follows."""
+    lead = comparison.differences[comparison.lead]
+    words = {
+        "system": system_name(comparison.system, language),
+        "against": system_name(comparison.against, language),
+        "lead": _lead_words(comparison.lead, lead, language),
+        "worse": _names(_judged(comparison.differences, comparison.lead, "worse"), language),
+        "num": lead.gap.num_units,
+        "minimum": MIN_UNITS,
+    }
+    text = _say(_case(comparison, lead), language).format(**words)
+    return text[0].upper() + text[1:] + _others(comparison, lead, language)
+
+
+def system_name(name: str, language: Language = "en") -> str:
+    """A system's name in a sentence; one that we do not know stands as it is."""
+    return _SYSTEMS[name][language == "zh"] if name in _SYSTEMS else name
+
+
+def _case(comparison: Comparison, lead: Difference) -> str:
+    if lead.gap.num_units < MIN_UNITS:
+        return "few"
+    return "mixed" if comparison.decision != lead.decision else comparison.decision
+
+
+def _others(comparison: Comparison, lead: Difference, language: Language) -> str:
+    """One short sentence per decision of the other judged metrics; nothing where there are too few rows to tell."""
+    if lead.gap.num_units < MIN_UNITS:
+        return ""
+    named = comparison.decision != lead.decision  # the mixed sentence has named those that got worse
+    text = ""
+    for decision in ("better", "not_shown", "worse"):
+        names = _names(_judged(comparison.differences, comparison.lead, decision), language)
+        if names and not (named and decision == "worse"):
+            text += _say(f"{'also' if decision == lead.decision else 'but'}_{decision}", language).format(metrics=names)
+    return text
+
+
+def _judged(differences: Mapping[str, Difference], lead: str, decision: str) -> list[str]:
+    others = [metric.name for metric in METRICS if metric.judged and metric.name in differences and metric.name != lead]
+    return [name for name in others if differences[name].decision == decision]
+
+
+def _names(metrics: list[str], language: Language) -> str:
+    joint = "和" if language == "zh" else " and "
+    return joint.join(METRIC_NAMES[name][language == "zh"] for name in metrics)
+
+
+def _lead_words(metric: str, lead: Difference, language: Language) -> str:
+    return _say("lead", language).format(
+        metric=METRIC_NAMES[metric][language == "zh"],
+        system_value=numbers.metric_value(metric, lead.system_value),
+        against_value=numbers.metric_value(metric, lead.against_value),
+        gap=numbers.metric_value(metric, lead.gap.value, signed=True),
+        interval=numbers.metric_interval(metric, lead.gap, signed=True),
+    )
+
+
+def _say(key: str, language: Language) -> str:
+    return _SENTENCES[key][language == "zh"]

@@ -1,0 +1,169 @@
+"""What stands before every route: the log and last net, the Host check, the key, and the closed door while leaving.
+
+Pure ASGI, because Starlette's BaseHTTPMiddleware hides it when a client leaves. The invariant: nothing but the open
+addresses is answered without the key, and no request's text, key or query reaches the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from setsail.serve.errors import ApiError
+from setsail.serve.routes import NOTE, Note
+from setsail.serve.service import Service
+from setsail.serve.wire import ClientLeft, header, send_error
+
+# As nginx writes it: the client closed the connection before there was an answer.
+CLIENT_LEFT = 499
+_LONGEST_PATH = 200
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to bind to is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def log_to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Text for a log line: control and other invisible characters escaped, and cut short.
+
+    >>> printable("/a\\nb\\x1b[31m")
+    '/a\\\\nb\\\\x1b[31m'
+    """
+    short = text if len(text) <= _LONGEST_PATH else text[:_LONGEST_PATH] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)
+
+
+class Edge:
+    """The outermost layer: counts requests, answers every error in OpenAI's shape, writes the access log."""
+
+    def __init__(self, app: ASGIApp, service: Service, log: Callable[[str], None]) -> None:
+        self._app = app
+        self._service = service
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        started_at = time.monotonic()
+        note = scope[NOTE] = Note()
+        status = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], *_SECURITY_HEADERS]}
+            await send(message)
+
+        self._service.num_active += 1
+        try:
+            await self._answer(scope, receive, watched_send)
+        except ClientLeft:
+            status = status or CLIENT_LEFT
+        except Exception as error:  # the last net of the process: a fault of ours ends one request only
+            self._log(_fault(error))
+            if not status:
+                await send_error(watched_send, ApiError(500, "this is a fault of the server", code="internal_error"))
+        finally:
+            self._service.num_active -= 1
+            self._log(_line(scope, status or CLIENT_LEFT, note, time.monotonic() - started_at))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except ApiError as error:
+            await send_error(send, error, receive)
+        except HTTPException as error:
+            known = {404: "there is nothing at this address", 405: "this address does not take this method"}
+            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+            await send_error(send, ApiError(error.status_code, known.get(error.status_code, error.detail), code=code))
+
+
+def _line(scope: Scope, status: int, note: Note, seconds: float) -> str:
+    tokens = f"{note.num_prompt}+{note.num_tokens}" if note.num_prompt is not None else "-"
+    where = f"{printable(scope['method'])} {printable(scope['path'])}"
+    return f"{where} {status} tokens={tokens} seconds={seconds:.3f} lineage={printable(note.lineage) or '-'}"
+
+
+def _fault(error: Exception) -> str:
+    """Where an error of ours happened; without its message, which may hold a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"fault: {type(error).__name__} at {places}"
+
+
+class HostGuard:
+    """On a loopback address only loopback names are answered: a web site that rebinds its name to us gets nothing."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        self._app = app
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._loopback:
+            host = (header(scope, b"host") or b"").decode("latin-1")
+            name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+            if not is_loopback(name):
+                hint = "this server is bound to this machine only; use http://127.0.0.1"
+                raise ApiError(403, "the Host header names another machine", code="wrong_host", hint=hint)
+        await self._app(scope, receive, send)
+
+
+class KeyGuard:
+    """Every address but the open ones needs `Authorization: Bearer KEY`; checked before the body is read."""
+
+    def __init__(self, app: ASGIApp, key_sha256: str | None, open_paths: frozenset[str]) -> None:
+        self._app = app
+        self._key_sha256 = key_sha256
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._key_sha256 is not None and scope["path"] not in self._open_paths:
+            self._check(header(scope, b"authorization") or b"", self._key_sha256)
+        await self._app(scope, receive, send)
+
+    def _check(self, authorization: bytes, key_sha256: str) -> None:
+        scheme, _, key = authorization.partition(b" ")
+        given = hashlib.sha256(key.strip()).hexdigest()
+        if not (hmac.compare_digest(given, key_sha256) and scheme.lower() == b"bearer"):
+            hint = "send the header Authorization: Bearer <key>"
+            wrong = "the API key is wrong" if authorization else "an API key is needed"
+            raise ApiError(401, wrong, code="invalid_api_key", hint=hint)
+
+
+class DoorGuard:
+    """While the server is leaving, everything new but the sign of life is refused."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._service.draining and scope["path"] != "/health":
+            raise ApiError(503, "the server is shutting down", code="shutting_down", retry_after_seconds=5)
+        await self._app(scope, receive, send)

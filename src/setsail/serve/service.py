@@ -1,0 +1,55 @@
+"""The state of one running server: its models, how many requests it holds, and whether it is leaving.
+
+The invariant: once `drain` was called nothing new is let in, and `num_active` only falls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from setsail.base.errors import did_you_mean
+from setsail.base.recipe import Serve
+from setsail.serve.errors import ApiError, shown
+from setsail.serve.models import LiveModel, ServedModel
+
+
+class Service:
+    """What the routes share; used from one event loop."""
+
+    def __init__(self, models: Mapping[str, ServedModel], settings: Serve) -> None:
+        self.settings = settings
+        self.models = {name: LiveModel(model, settings.slots, settings.queue) for name, model in models.items()}
+        self.num_active = 0
+        self.draining = False
+        self.time_is_up = asyncio.Event()
+
+    def model(self, name: str) -> LiveModel:
+        """The model called `name`. Raises `ApiError` 404 that lists the known ones."""
+        if name not in self.models:
+            message = f"there is no model {shown(name)}"
+            raise ApiError(
+                404, message, code="model_not_found", param="model", hint=did_you_mean(name[:200], self.models)
+            )
+        return self.models[name]
+
+    async def is_ready(self) -> bool:
+        """Whether every model that has been started answers."""
+        started = [model for model in self.models.values() if not model.asleep]
+        return bool(started) and all(await asyncio.gather(*(model.is_alive() for model in started)))
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Lets nothing new in and waits for what runs; past `drain_seconds` the rest is ended with an error event."""
+        self.draining = True
+        if not await self._empty_within(self.settings.drain_seconds):
+            self.time_is_up.set()
+            await self._empty_within(grace_seconds)
+
+    async def _empty_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while self.num_active:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True

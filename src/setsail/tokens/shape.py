@@ -1,0 +1,92 @@
+"""What a chat template does with a conversation, found out by rendering a probe: how it closes an answer, and whether it
+keeps a system prompt. Nothing here looks at a model's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from setsail.base.errors import ModelError
+from setsail.tokens.template import TemplateRefusal, packaged, run_template
+from setsail.tokens.tokenizer import Tokenizer
+
+_QUESTION = {"role": "user", "content": "Zq4question"}
+_ANSWER = {"role": "assistant", "content": "Zq7answer"}
+_SYSTEM = {"role": "system", "content": "Zq9system"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How answers end under one template: `closing` is the text from the end of an answer through its stop token."""
+
+    stop_id: int
+    stop_text: str
+    closing: str
+    appends_eos: bool  # the template never closes an answer, so that we put eos behind it
+    control_tokens: tuple[str, ...]  # added tokens that no content may bring in
+    system: str  # "kept", "lost" or "refused"
+
+
+@lru_cache(maxsize=8)
+def shape_of(tokenizer: Tokenizer) -> Shape:
+    """How the tokenizer's chat template treats a conversation.
+
+    Raises: ModelError where there is no template, or it makes answers that cannot be told apart from their prompt.
+    """
+    source = template_of(tokenizer)
+    prompt = run_template(source, [_QUESTION], tokenizer.named, add_generation_prompt=True)
+    whole = run_template(source, [_QUESTION, _ANSWER], tokenizer.named, add_generation_prompt=False)
+    if not whole.startswith(prompt):
+        raise _unfit("the prompt that it writes for an answer is not how it begins the conversation with that answer")
+    lead, answer, rest = whole[len(prompt) :].partition(_ANSWER["content"])
+    if not answer:
+        raise _unfit("it loses the assistant's text")
+    if any(token in lead for token in tokenizer.special_tokens):
+        raise _unfit("it ignores add_generation_prompt: the answer would begin with the header of its own turn")
+    control = _control_tokens(tokenizer, source)
+    system = _system_treatment(tokenizer, source)
+    found = [(rest.find(token), -len(token), token) for token in control if token in rest]
+    if found:
+        at, _, stop = min(found)
+        return Shape(tokenizer.added_tokens[stop], stop, rest[:at] + stop, False, control, system)
+    if tokenizer.eos_id is None:
+        raise _unfit("it does not close an answer with a special token, and the tokenizer has no eos token either")
+    return Shape(tokenizer.eos_id, tokenizer.token(tokenizer.eos_id) or "", rest, True, control, system)
+
+
+def template_of(tokenizer: Tokenizer) -> str:
+    """The chat template. Raises: ModelError where the tokenizer has none."""
+    if tokenizer.template is None:
+        raise ModelError(
+            "the base model has no chat template",
+            place=str(tokenizer.folder),
+            hint=f"add `template: plain` to the recipe (packaged: {', '.join(packaged())}), or use `task: text`",
+        )
+    return tokenizer.template
+
+
+def _control_tokens(tokenizer: Tokenizer, source: str) -> tuple[str, ...]:
+    """Special tokens, and ordinary added tokens that the template itself writes; longest first.
+
+    Some tokenizers do not flag the tokens that part their turns as special.
+    """
+    named = {token for token in tokenizer.added_tokens if not token.isspace() and len(token) > 1 and token in source}
+    return tuple(sorted(named | set(tokenizer.special_tokens), key=lambda token: (-len(token), token)))
+
+
+def _system_treatment(tokenizer: Tokenizer, source: str) -> str:
+    messages = [_SYSTEM, _QUESTION, _ANSWER]
+    try:
+        text = run_template(source, messages, tokenizer.named, add_generation_prompt=False)
+    except TemplateRefusal:
+        return "refused"
+    return "kept" if _SYSTEM["content"] in text else "lost"
+
+
+def _unfit(reason: str) -> ModelError:
+    return ModelError(
+        f"the chat template does not fit training: {reason}",
+        place="chat template",
+        hint=f"choose another with `template:` ({', '.join(packaged())}, or the path of a .jinja file)",
+    )

@@ -1,0 +1,182 @@
+"""The loss of a packed row, in nats: logits only where a token is supervised, and never all of them at once.
+
+The invariant: chunking changes neither the loss nor any gradient beyond rounding. What a token's target is was decided
+by whoever packed the row; nothing is shifted here.
+
+Legend: T tokens of the row, S supervised ones, D documents, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from setsail.base.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+IGNORED = -100  # the target of a token that is not supervised
+LOGITS_PER_CHUNK = 2**23  # 32 MiB in fp32
+
+
+class Batch(Protocol):
+    """A packed row: documents one after the other, each with positions from 0; `targets` are already shifted."""
+
+    @property
+    def input_ids(self) -> np.ndarray: ...  # int[T]
+
+    @property
+    def positions(self) -> np.ndarray: ...  # int[T]
+
+    @property
+    def document_starts(self) -> np.ndarray: ...  # int[D+1], first 0, last T
+
+    @property
+    def targets(self) -> np.ndarray: ...  # int[T], IGNORED where not supervised
+
+
+def num_supervised(batch: Batch) -> int:
+    """How many tokens of the row have a target."""
+    return int((batch.targets != IGNORED).sum())
+
+
+def supervised_loss(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, int]:
+    """The sum of nats over the supervised tokens, ready for backward, and how many they are."""
+    hidden_SH, targets_S = _supervised_states(model, batch)
+    head = _head(model)
+    weights = [weight for weight in head.parameters() if weight.requires_grad]
+    nats = _ChunkedNats.apply(head, hidden_SH, targets_S, *weights)
+    return nats, len(targets_S)
+
+
+@torch.no_grad()
+def row_nats(model: PreTrainedModel, batch: Batch) -> list[tuple[float, int]]:
+    """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
+    with _evaluating(model):
+        hidden_SH, targets_S = _supervised_states(model, batch)
+        head = _head(model)
+        chunks = [
+            cross_entropy(_at_least_fp32(head(hidden)), targets, reduction="none")
+            for hidden, targets in _chunks(hidden_SH, targets_S, head)
+        ]
+    nats_S = torch.cat(chunks).double().cpu().numpy()
+    places_S = np.flatnonzero(batch.targets != IGNORED)
+    document_S = np.searchsorted(batch.document_starts, places_S, side="right") - 1
+    num_documents = len(batch.document_starts) - 1
+    nats_D = np.bincount(document_S, weights=nats_S, minlength=num_documents)
+    count_D = np.bincount(document_S, minlength=num_documents)
+    return [(float(nats), int(count)) for nats, count in zip(nats_D, count_D, strict=True)]
+
+
+@torch.no_grad()
+def check_head(model: PreTrainedModel) -> None:
+    """Makes sure that logits are the head applied to the decoder's output, and nothing after it.
+
+    Raises:
+        ModelError: a family that scales or soft-caps its logits: the loss of this room would not be its loss.
+    """
+    ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    with _evaluating(model):
+        expected = model(input_ids=ids, use_cache=False).logits
+        ours = _head(model)(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+    if not torch.equal(expected, ours):
+        raise ModelError(
+            f"{type(model).__name__} changes its logits after the output layer; training it is not supported",
+            hint="take a base of another family: Llama, Qwen, Mistral, SmolLM, Phi, OLMo …",
+        )
+
+
+def _supervised_states(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """What stands before the output layer at the supervised tokens [S, H], and their targets [S]."""
+    device = model.device
+    ids_T, positions_T, targets_T = (
+        torch.tensor(array, dtype=torch.long, device=device)
+        for array in (batch.input_ids, batch.positions, batch.targets)
+    )
+    hidden_TH = model.get_decoder()(
+        input_ids=ids_T[None],
+        position_ids=positions_T[None],
+        document_starts=torch.tensor(batch.document_starts, dtype=torch.int32),  # read on the host by every layer
+        use_cache=False,
+    ).last_hidden_state[0]
+    places_S = (targets_T != IGNORED).nonzero()[:, 0]
+    return hidden_TH.index_select(0, places_S), targets_T[places_S]
+
+
+class _ChunkedNats(torch.autograd.Function):
+    """Cross-entropy through any output layer, chunk by chunk; gradients are made on the way forward, then scaled.
+
+    Source: the idea of Hsu et al. 2024, "Liger Kernel" (arXiv 2410.10989), for an arbitrary head module.
+    """
+
+    @staticmethod
+    def forward(ctx, head: nn.Module, hidden_SH: Tensor, targets_S: Tensor, *weights: Tensor) -> Tensor:
+        nats = hidden_SH.new_zeros((), dtype=_at_least_fp32(hidden_SH[:0]).dtype)
+        grad_SH = torch.empty_like(hidden_SH)
+        sums = [torch.zeros_like(weight, dtype=nats.dtype) for weight in weights]
+        done = 0
+        for hidden, targets in _chunks(hidden_SH, targets_S, head):
+            chunk_nats, grads = _nats_and_gradients(head, hidden, targets, weights)
+            nats += chunk_nats
+            grad_SH[done : done + len(hidden)] = grads[0]
+            for total, grad in zip(sums, grads[1:], strict=True):
+                total += grad
+            done += len(hidden)
+        ctx.save_for_backward(grad_SH, *(total.to(weight.dtype) for total, weight in zip(sums, weights, strict=True)))
+        return nats
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [grad * grad_outputs[0].to(grad.dtype) for grad in ctx.saved_tensors]
+        return None, scaled[0], None, *scaled[1:]
+
+
+def _nats_and_gradients(
+    head: nn.Module, hidden: Tensor, targets: Tensor, weights: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The nats of one chunk, and their gradient by its hidden states and by the head's weights."""
+    with torch.enable_grad():
+        hidden = hidden.detach().requires_grad_()
+        output = head(hidden)
+    logits = _at_least_fp32(output.detach())
+    if logits.data_ptr() == output.data_ptr():
+        logits = logits.clone()  # it is overwritten below
+    target_logits = logits.gather(1, targets[:, None])
+    normaliser = logits.logsumexp(dim=1, keepdim=True)
+    nats = (normaliser - target_logits).sum()
+    gradient = logits.sub_(normaliser).exp_()  # softmax minus one at the target
+    gradient.scatter_add_(1, targets[:, None], torch.full_like(target_logits, -1.0))
+    return nats, torch.autograd.grad(output, [hidden, *weights], gradient.to(output.dtype))
+
+
+def _chunks(hidden_SH: Tensor, targets_S: Tensor, head: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    vocabulary = getattr(head, "out_features", 2**16)
+    rows = max(16, LOGITS_PER_CHUNK // vocabulary)
+    return zip(hidden_SH.split(rows), targets_S.split(rows), strict=True)
+
+
+def _head(model: PreTrainedModel) -> nn.Module:
+    head = model.get_output_embeddings()
+    assert isinstance(head, nn.Module), "a language model has an output layer"
+    return head
+
+
+def _at_least_fp32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

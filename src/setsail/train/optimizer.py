@@ -1,0 +1,125 @@
+"""Optimisers over fp32 weights, whatever precision the model computes in.
+
+The invariant: what is optimised is always fp32. A weight that the model keeps in bf16 has an fp32 master copy,
+gradients are added up in fp32, and the model's weight is the master rounded once after each step. The mathematics is
+torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from setsail.base.errors import ArtifactError
+
+# Named fp32 weights to an optimizer over them.
+Build = Callable[[dict[str, Tensor]], torch.optim.Optimizer]
+
+
+def adamw(
+    model: nn.Module, *, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+) -> MasterWeights:
+    """AdamW over the model's trainable weights; matrices decay, vectors do not. The loop sets the learning rate."""
+
+    def build(weights: dict[str, Tensor]) -> torch.optim.Optimizer:
+        matrices = [weight for weight in weights.values() if weight.ndim >= 2]
+        vectors = [weight for weight in weights.values() if weight.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([group for group in groups if group["params"]], betas=betas, eps=eps, fused=True)
+
+    return MasterWeights(model, build)
+
+
+class MasterWeights:
+    """An optimizer over fp32 copies of a model's trainable weights; a weight that is fp32 already is its own master.
+
+    Mutates: the model's trainable weights at each `step` and at `restore`.
+    """
+
+    def __init__(self, model: nn.Module, build: Build) -> None:
+        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._masters = {name: _master_of(weight) for name, weight in self._weights.items()}
+        self._optimizer = build(self._masters)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self._optimizer.param_groups
+
+    def step(self) -> None:
+        self._optimizer.step()
+        self._round_to_model()
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 weights by their name in the model."""
+        return {name: master.detach() for name, master in self._masters.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's memory: one tensor for each `<what>:<name of the weight>`."""
+        return {
+            f"{what}:{name}": value
+            for name, master in self._masters.items()
+            for what, value in self._optimizer.state.get(master, {}).items()
+            if value is not None
+        }
+
+    @torch.no_grad()
+    def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        """Takes over weights and memory of an earlier `weights()` and `state()`.
+
+        Raises:
+            ArtifactError: they belong to a model with other trainable weights.
+        """
+        _check_same(self._masters, weights)
+        memory: dict[str, dict[str, Tensor]] = {name: {} for name in self._masters}
+        for key, value in state.items():
+            what, _, name = key.partition(":")
+            if name not in memory:
+                raise ArtifactError(f'the optimizer\'s state speaks of a weight "{name}" that is not trained')
+            memory[name][what] = value.clone()
+        for name, master in self._masters.items():
+            master.copy_(weights[name])
+            self._optimizer.state[master] = memory[name]
+        self._round_to_model()
+
+    @torch.no_grad()
+    def _round_to_model(self) -> None:
+        for name, weight in self._weights.items():
+            if weight is not self._masters[name]:
+                weight.copy_(self._masters[name])
+
+
+def _master_of(weight: nn.Parameter) -> Tensor:
+    """The fp32 tensor that is optimised in the weight's stead; the weight's gradients are moved to it as they come."""
+    if weight.dtype == torch.float32 or weight.dtype == torch.float64:
+        return weight
+    master = weight.detach().float()
+
+    def move_gradient(weight: Tensor) -> None:
+        assert weight.grad is not None
+        gradient = weight.grad.float()
+        master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+        weight.grad = None
+
+    weight.register_post_accumulate_grad_hook(move_gradient)
+    return master
+
+
+def _check_same(ours: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    shapes = {name: tuple(weight.shape) for name, weight in ours.items()}
+    saved_shapes = {name: tuple(weight.shape) for name, weight in saved.items()}
+    if shapes == saved_shapes:
+        return
+    names = sorted(name for name in {*shapes, *saved_shapes} if shapes.get(name) != saved_shapes.get(name))
+    raise ArtifactError(
+        f'the saved weights are of another model: "{names[0]}" is {saved_shapes.get(names[0], "missing")} there '
+        f"and {shapes.get(names[0], 'missing')} here ({len(names)} differ)"
+    )

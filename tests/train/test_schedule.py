@@ -1,0 +1,38 @@
+"""Learning rates by step."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from setsail.base.recipe import Finetune
+from setsail.train import schedule as schedule_module
+from setsail.train.schedule import SHAPES, default_learning_rate, schedule
+
+
+def test_the_docstring_is_true() -> None:
+    assert doctest.testmod(schedule_module).failed == 0
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+@pytest.mark.parametrize(("num_steps", "warmup"), [(1, 0.0), (1, 0.9), (2, 0.5), (10, 0.0), (100, 0.05)])
+def test_every_rate_is_positive_and_reaches_the_peak(name: str, num_steps: int, warmup: float) -> None:
+    rate = schedule(name, peak=3e-4, num_steps=num_steps, warmup=warmup)
+    rates = [rate(step) for step in range(1, num_steps + 1)]
+    assert all(0 < value <= 3e-4 for value in rates)
+    assert max(rates) == pytest.approx(3e-4)
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_cosine_is_at_half_its_peak_half_way() -> None:
+    assert schedule("cosine", peak=1.0, num_steps=100, warmup=0.0)(51) == pytest.approx(0.5)
+
+
+def test_every_schedule_and_method_of_a_recipe_is_known() -> None:
+    for name in Finetune.model_fields["schedule"].annotation.__args__:
+        assert name in SHAPES
+    for method in Finetune.model_fields["method"].annotation.__args__:
+        assert default_learning_rate(method) > 0
