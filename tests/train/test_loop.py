@@ -104,9 +104,12 @@ def test_a_step_that_is_not_finite_stops_before_it_changes_anything(method: str,
                 break_it()
             yield batches
 
+    def break_gradient(module, inputs, output) -> None:
+        output.register_hook(lambda gradient: gradient / 0)
+
     def break_it() -> None:
         if poison == "gradient":
-            model.model.norm.register_forward_hook(lambda module, inputs, output: output.register_hook(lambda g: g / 0))
+            model.model.norm.register_forward_hook(break_gradient)
         else:
             model.model.norm.register_forward_hook(lambda module, inputs, output: output * float("nan"))
 

@@ -15,13 +15,11 @@ SETTINGS = {"learning_rate": lambda step: 1e-2, "clip_norm": 1.0, "seed": 1}
 
 def test_a_bf16_weight_is_its_master_rounded_once() -> None:
     model, optimizer = toy_trained("full")
-    before = optimizer.weights()["lm_head.weight" if "lm_head.weight" in optimizer.weights() else next(iter(optimizer.weights()))]
-    start = before.clone()
+    start = {name: master.clone() for name, master in optimizer.weights().items()}
     list(train(model, toy_steps(3), optimizer=optimizer, **SETTINGS))
     masters = optimizer.weights()
-    assert not torch.equal(before, start)
     for name, weight in model.named_parameters():
-        assert masters[name].dtype == torch.float32
+        assert masters[name].dtype == torch.float32 and not torch.equal(masters[name], start[name])
         assert torch.equal(weight, masters[name].bfloat16()), name
     assert any(not torch.equal(master, master.bfloat16().float()) for master in masters.values())
 
@@ -44,7 +42,6 @@ def test_gradients_of_micro_batches_are_added_in_fp32() -> None:
     optimizer = adamw(model)
     for size in (256.0, 1.0, 1.0, 1.0):
         model(torch.full((1, 1), size, dtype=torch.bfloat16)).sum().backward()
-    assert optimizer.weights()["weight"].grad is None or True
     master = optimizer.param_groups[0]["params"][0]
     assert master.grad.item() == 259.0  # bf16 would have stayed at 256
     assert model.weight.grad is None

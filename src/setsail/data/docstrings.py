@@ -118,7 +118,8 @@ def _cut(lines: list[str]) -> tuple[list[str], Mapping[str, tuple[str, str]]]:
             if match.group(1).lower() in _SECTIONS or match.group(1).lower() in ("attributes", "see also", "references"):
                 heads.append((index, index + 1, match.group(1).lower(), "google"))
     sections: dict[str, tuple[str, str]] = {}
-    for (_, start, title, style), end in zip(heads, [*(head[0] for head in heads[1:]), len(lines)], strict=True):
+    ends = [head[0] for head in heads[1:]] + [len(lines)]
+    for (_, start, title, style), end in zip(heads, ends, strict=False):
         name = _SECTIONS.get(title)
         text = "\n".join(lines[start:end]).strip("\n")
         if name and name in sections:
@@ -134,12 +135,12 @@ def _numpydoc_fields(text: str, part: str) -> list[Field]:
     for head, body in _headed(textwrap.dedent(text)):
         if head.startswith(".. "):
             continue
-        name, _, kind = (piece.strip() for piece in head.partition(" :") if True)
-        if part == "parameters" and not _NAMES.match(name.replace("/", "").strip()):
+        name, colon, kind = (piece.strip() for piece in head.partition(" :"))
+        if part == "parameters" and not _NAMES.match(name):
             continue
-        if part != "parameters" and not _:
+        if part != "parameters" and not colon:
             name, kind = ("", head) if part == "returns" else (head, "")
-        fields.append(Field(name, kind.lstrip(": "), body))
+        fields.append(Field(name, kind, body))
     return fields
 
 

@@ -44,7 +44,7 @@ class NearestNeighbour:
         found = []
         for start in range(0, len(prompts), _QUESTIONS_AT_ONCE):
             part = prompts[start : start + _QUESTIONS_AT_ONCE]
-            asked = self.vectorizer.transform(question_text(prompt) for prompt in part)
+            asked = self.vectorizer.transform([question_text(prompt) for prompt in part])
             # Rounded, so that the last bit of a sum does not decide between equals; argmax takes the first.
             cosines = np.round((asked @ self.vectors.T).toarray(), 6)
             found += [self._neighbour(int(best), cosines[row, best]) for row, best in enumerate(cosines.argmax(axis=1))]
@@ -66,8 +66,8 @@ def fit_nearest(train_rows: Sequence[Row]) -> NearestNeighbour:
     if not train_rows:
         raise ValueError("a nearest neighbour needs at least one training row")
     known = sorted((question_of(row) for row in train_rows), key=lambda question: question.row_id)
-    vectorizer = TfidfVectorizer(analyzer=_features, sublinear_tf=True, dtype=np.float32)
-    vectors = csr_matrix(vectorizer.fit_transform(question_text(question.prompt) for question in known))
+    vectorizer = TfidfVectorizer(tokenizer=_features, token_pattern=None, lowercase=False, sublinear_tf=True)
+    vectors = csr_matrix(vectorizer.fit_transform([question_text(question.prompt) for question in known]))
     return NearestNeighbour(vectorizer, vectors, tuple(known))
 
 

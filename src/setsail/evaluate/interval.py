@@ -51,7 +51,7 @@ def bootstrap(
     if tops.size == 0 or tops.shape != bottoms.shape:
         raise ValueError(f"an interval needs as many weights as values and at least one, got {tops.size}")
     unit_of_row = _units(groups, tops.size)
-    tops, bottoms = np.bincount(unit_of_row, tops), np.bincount(unit_of_row, bottoms)
+    tops, bottoms = (np.bincount(unit_of_row, part).astype(np.float64) for part in (tops, bottoms))
     draws = _draw(tops, bottoms, resamples, seed)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(tops.sum() / bottoms.sum()), float(low), float(high), tops.size)

@@ -61,7 +61,7 @@ def ask(systems: Mapping[str, System], rows: Sequence[Row]) -> list[Prediction]:
 
 
 def series(predictions: Sequence[Prediction], system: str, metric: str) -> list[float] | None:
-    """A system's values of one metric over all rows, or None if it has none; bits per byte as bits (divide by bytes)."""
+    """A system's values of one metric, one per row, or None if it has none; of bits per byte, the bits."""
     key = "nats" if metric == "bits_per_byte" else metric
     scale = 1 / math.log(2) if metric == "bits_per_byte" else 1.0
     values = [prediction.systems[system].values.get(key) for prediction in predictions]

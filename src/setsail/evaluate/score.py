@@ -20,11 +20,6 @@ from setsail.evaluate.interval import bootstrap, decide, difference
 from setsail.evaluate.prediction import Prediction
 from setsail.evaluate.system import System
 
-SAMPLES_HOW = (
-    "The {rows} test rows were sorted by the chrF of {name} (equal ones by row id) and cut into {num} equal parts; "
-    "the middle row of each part is shown, from the lowest chrF to the highest. Nobody picked them."
-)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -80,13 +75,13 @@ def summarise(
         comparisons=comparisons,
         decision=comparisons[0].decision if comparisons else "not_shown",
         verdict=verdict.sentence(comparisons[0]) if comparisons else "Nothing was compared.",
-        samples_how=SAMPLES_HOW.format(rows=len(predictions), name=verdict.system_name(shown), num=len(samples)),
+        samples_how=verdict.samples_how(shown, len(samples), len(predictions)),
         samples=samples,
     )
 
 
 def choose_samples(predictions: Sequence[Prediction], system: str, num: int) -> tuple[Sample, ...]:
-    """The middle row of each of `num` equal parts of the rows, sorted by the system's chrF; none where it has no chrF."""
+    """The middle row of each of `num` equal parts of the rows sorted by the system's chrF; none if it has no chrF."""
     values = prediction.series(predictions, system, "chrf")
     if values is None:
         return ()

@@ -79,6 +79,13 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "but_not_shown": (" No difference is shown on {metrics}.", "{metrics}未见差别。"),
 }
 
+_SAMPLES_HOW = (
+    "The {rows} test rows were sorted by the chrF of {system} (equal ones by row id) and cut into {num} equal parts; "
+    "the middle row of each part is shown, from the lowest chrF to the highest. Nobody picked them.",
+    "将 {rows} 个测试样本按{system}的 chrF 排序（相同者按样本编号），分成 {num} 等份，"
+    "各取中间一个，由低到高列出；未经挑选。",
+)
+
 
 def compare(system: str, against: str, differences: Mapping[str, Difference]) -> Comparison:
     """A comparison with its decision; `differences` holds at least one judged metric."""
@@ -107,6 +114,14 @@ def sentence(comparison: Comparison, language: Language = "en") -> str:
 def system_name(name: str, language: Language = "en") -> str:
     """A system's name in a sentence; one that we do not know stands as it is."""
     return _SYSTEMS[name][language == "zh"] if name in _SYSTEMS else name
+
+
+def samples_how(system: str, num: int, num_rows: int, language: Language = "en") -> str:
+    """How the sample rows were chosen, in words; "" where there are none."""
+    if num == 0:
+        return ""
+    name = system_name(system, language)
+    return _SAMPLES_HOW[language == "zh"].format(rows=num_rows, system=name, num=num)
 
 
 def _case(comparison: Comparison, lead: Difference) -> str:

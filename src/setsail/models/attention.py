@@ -1,10 +1,11 @@
 """Packed rows with documents kept apart: an attention function that transformers' own model classes use.
 
-A packed row is [1, T] with `document_starts` (first 0, last T) handed to the model's forward as a keyword. Each document attends
-to itself alone, as if the others were not there; the cost is the sum of L² over documents, not T². Without `document_starts`
-the function is transformers' `sdpa`, padding masks and key-value cache included.
+A packed row is [1, T] with `document_starts` (first 0, last T) handed to the model's forward as a keyword. Each
+document attends to itself alone, as if the others were not there; the cost is the sum of L² over documents, not T².
+Without `document_starts` the function is transformers' `sdpa`, padding masks and key-value cache included.
 
-Legend: T tokens of the row, D+1 document bounds, N documents of a bucket, L its padded length, H heads, G key-value heads, C channels of a head.
+Legend: T tokens of the row, D+1 document bounds, N documents of a bucket, L its padded length, H heads, G key-value
+heads, C channels of a head.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,12 +27,13 @@ NAME = "documents"
 # A bucket holds documents at least this fraction as long as its longest: below it padding costs more than another call.
 SHORTEST_IN_BUCKET = 0.75
 
-# Keywords that change what attention computes and that this function does not know; sdpa itself ignores some of them in silence.
+# Keywords that change what attention computes and that this function does not know; sdpa itself ignores some of them in
+# silence.
 UNSUPPORTED = ("softcap", "position_bias", "s_aux", "cache")
 
 
 def register() -> None:
-    """Make `attn_implementation="documents"` known to transformers, with its mask (else masks arrive as None in silence)."""
+    """Make `attn_implementation="documents"` known to transformers, with its mask (else masks are None in silence)."""
     AttentionInterface.register(NAME, documents_attention)
     AttentionMaskInterface.register(NAME, documents_mask)
 
@@ -38,13 +41,14 @@ def register() -> None:
 class PackedMask:
     """The dense mask of a packed row, built only if somebody attends without `document_starts`."""
 
-    def __init__(self, build: Callable[[], torch.Tensor]) -> None:
+    def __init__(self, build: Callable[[], torch.Tensor | None]) -> None:
         self._build = build
         self._dense: torch.Tensor | None = None
 
     def dense(self) -> torch.Tensor:
         if self._dense is None:
             self._dense = self._build()
+        assert self._dense is not None  # sdpa_mask returns None only where it may skip the mask
         return self._dense
 
 
@@ -104,7 +108,7 @@ class Plan:
 @lru_cache(maxsize=16)  # every layer of a step asks for the same plan
 def plan_buckets(bounds: tuple[int, ...], device: torch.device) -> Plan:
     """Group documents of similar length; a row of one document is left as it is."""
-    documents = sorted(zip(bounds[:-1], bounds[1:], strict=True), key=lambda span: span[0] - span[1])
+    documents = sorted(pairwise(bounds), key=lambda span: span[0] - span[1])
     restore = torch.empty(bounds[-1], dtype=torch.long)
     buckets: list[Bucket] = []
     offset = 0
@@ -157,14 +161,14 @@ def _check_packed(
     bounds: tuple[int, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    """Refuse what packing cannot mean: a batch, padding, a cache, bounds that do not cut the row, unknown attention kinds."""
+    """Refuse what packing cannot mean: a batch, padding, a cache, bounds that do not cut the row, other attention."""
     num_tokens = query.shape[2]
     if query.shape[0] != 1 or key.shape[2] != num_tokens:
         raise ValueError(f"document_starts needs one packed row and no cache, got a batch of {query.shape[0]}")
     if isinstance(attention_mask, torch.Tensor):
         raise ValueError("document_starts and attention_mask exclude each other: a packed row has no padding")
     is_cut = bounds[:1] == (0,) and bounds[-1] == num_tokens
-    if not is_cut or any(start >= end for start, end in zip(bounds, bounds[1:], strict=False)):
+    if not is_cut or any(start >= end for start, end in pairwise(bounds)):
         raise ValueError(f"document_starts must rise from 0 to {num_tokens}, got {list(bounds)}")
     unknown = [name for name in UNSUPPORTED if kwargs.get(name) is not None]
     if unknown:

@@ -1,8 +1,8 @@
 """Reading GGUF files written by anybody: every count, length and offset is held against the file before it is used.
 
-A parser of our own, since the usual reader spends seconds on one array object per string of the vocabulary, and trusts what it reads.
-What the values mean for a model lives in gguf_model.py. The invariant: `read` returns fast or raises ModelError, and a tensor
-it lists lies inside the file.
+A parser of our own, since the usual reader spends seconds on one array object per string of the vocabulary, and trusts
+what it reads. What the values mean for a model lives in gguf_model.py. The invariant: `read` returns fast or raises
+ModelError, and a tensor it lists lies inside the file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import mmap
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,9 @@ class _Cursor:
 
     def need(self, num_bytes: int, what: str) -> None:
         if num_bytes > self.size - self.place:
-            raise _MalformedError(f"at byte {self.place} {what} needs {num_bytes} bytes, {self.size - self.place} are left")
+            raise _MalformedError(
+                f"at byte {self.place} {what} needs {num_bytes} bytes, {self.size - self.place} are left"
+            )
 
     def number(self, code: str, what: str) -> Any:
         size = struct.calcsize("<" + code)
@@ -110,7 +113,8 @@ class _Cursor:
         self.need(length, what)
         raw = self.content[self.place : self.place + length]
         self.place += length
-        # Some vocabularies hold tokens that are not whole UTF-8 sequences; keys and names that are not will match nothing.
+        # Some vocabularies hold tokens that are not whole UTF-8 sequences; keys and names that are not will match
+        # nothing.
         return raw.decode("utf-8", errors="surrogateescape")
 
     def array(self, kind: int, count: int, what: str) -> list[Any]:
@@ -195,7 +199,7 @@ def _place_tensors(
             raise _MalformedError(f"{what} says bytes {start + offset} to {start + offset + num_bytes} of {file_bytes}")
         tensors[name] = GgufTensor(name, shape, kind, start + offset, num_bytes)
     spans = sorted((tensor.offset, tensor.offset + tensor.num_bytes, tensor.name) for tensor in tensors.values())
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         if after[0] < before[1]:
             raise _MalformedError(f'tensors "{before[2]}" and "{after[2]}" overlap')
     return tensors

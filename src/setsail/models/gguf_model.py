@@ -1,16 +1,15 @@
 """What a GGUF file means for transformers: its configuration, its weights under their usual names, its tokenizer.
 
-Reading the container lives in gguf_file.py, writing one in compress/export.py. The invariant: whatever is not understood exactly
-(an architecture, a rope scaling, a tokenizer) is refused by name; nothing falls back to a default.
+Reading the container lives in gguf_file.py, writing one in compress/export.py. The invariant: whatever is not
+understood exactly (an architecture, a rope scaling, a tokenizer) is refused by name; nothing falls back to a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
 
 import torch
-from gguf import MODEL_ARCH, get_tensor_name_map
+from gguf import MODEL_ARCH, TensorNameMap, get_tensor_name_map
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
@@ -45,7 +44,7 @@ def gguf_config(gguf: GgufModel) -> PreTrainedConfig:
         rope_parameters={"rope_type": "default", "rope_theta": _real(gguf, "rope.freq_base", 10000.0)},
         vocab_size=gguf.tensors["token_embd.weight"].shape[0],
         tie_word_embeddings="output.weight" not in gguf.tensors,
-        attention_bias="blk.0.attn_q.bias" in gguf.tensors,
+        **_attention_bias(gguf),
         bos_token_id=ids.get("bos_token"),
         eos_token_id=ids.get("eos_token"),
         pad_token_id=ids.get("pad_token"),
@@ -60,15 +59,15 @@ def skeleton(config: PreTrainedConfig) -> torch.nn.Module:
         return AutoModelForCausalLM.from_config(config)
 
 
-def gguf_tensors(gguf: GgufModel, config: PreTrainedConfig) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every weight in float32 under the name that transformers gives it.
+def gguf_shapes(gguf: GgufModel, config: PreTrainedConfig) -> dict[str, tuple[int, ...]]:
+    """Every weight of the model by the name that transformers gives it, with its shape.
 
-    Raises: ModelError when a weight is missing, has another shape, or is left over.
+    Raises: ModelError when a weight is missing in the file, has another shape there, or is left over.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in skeleton(config).state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in skeleton(config).state_dict().items()}
     if config.tie_word_embeddings:
-        expected.pop("lm_head.weight", None)
-    places = {name: gguf_name(gguf.architecture, config.num_hidden_layers, name) for name in expected}
+        shapes.pop("lm_head.weight", None)
+    places = {name: gguf_name(gguf.architecture, config.num_hidden_layers, name) for name in shapes}
     missing = sorted(place for place in places.values() if place not in gguf.tensors)
     extra = sorted(set(gguf.tensors) - set(places.values()))
     if missing or extra:
@@ -78,19 +77,27 @@ def gguf_tensors(gguf: GgufModel, config: PreTrainedConfig) -> Iterator[tuple[st
             hint=USE_FOLDER,
         )
     for name, place in places.items():
-        if gguf.tensors[place].shape != expected[name]:
-            what = f'tensor "{place}" has shape {gguf.tensors[place].shape}, the header means {expected[name]}'
+        if gguf.tensors[place].shape != shapes[name]:
+            what = f'tensor "{place}" has shape {gguf.tensors[place].shape}, the header means {shapes[name]}'
             raise ModelError(what, place=str(gguf.path))
-    for name, place in places.items():
-        weight = torch.from_numpy(gguf.dequantised(place))
-        num_heads = permuted_heads(gguf.architecture, config, name)
-        yield name, from_neighbours(weight, num_heads) if num_heads else weight.clone()
+    return shapes
+
+
+def gguf_tensor(gguf: GgufModel, config: PreTrainedConfig, name: str) -> torch.Tensor:
+    """One weight in float32, under transformers' name and in its order."""
+    weight = torch.tensor(gguf.dequantised(gguf_name(gguf.architecture, config.num_hidden_layers, name)))
+    num_heads = permuted_heads(gguf.architecture, config, name)
+    return from_neighbours(weight, num_heads) if num_heads else weight
 
 
 def gguf_name(architecture: str, num_layers: int, name: str) -> str:
     """The name in GGUF of a weight that transformers calls `name`; the same name when GGUF has none."""
-    names = get_tensor_name_map(ARCHITECTURES[architecture], num_layers)
-    return names.get_name(name, try_suffixes=(".weight", ".bias")) or name
+    return _name_map(architecture, num_layers).get_name(name, try_suffixes=(".weight", ".bias")) or name
+
+
+@lru_cache(maxsize=4)
+def _name_map(architecture: str, num_layers: int) -> TensorNameMap:
+    return get_tensor_name_map(ARCHITECTURES[architecture], num_layers)
 
 
 def permuted_heads(architecture: str, config: PreTrainedConfig, name: str) -> int:
@@ -131,9 +138,7 @@ def gguf_tokenizer(gguf: GgufModel) -> Tokenizer:
     if pre == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     added = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)]
-    tokenizer.add_tokens(
-        [AddedToken(token, special=kind == CONTROL, normalized=False) for token, kind in added]
-    )
+    tokenizer.add_tokens([AddedToken(token, special=kind == CONTROL, normalized=False) for token, kind in added])
     return tokenizer
 
 
@@ -153,6 +158,11 @@ def special_tokens(gguf: GgufModel) -> dict[str, str]:
     """bos, eos, pad and unk as text."""
     tokens = _texts(gguf, "tokens")
     return {name: tokens[number] for name, number in special_ids(gguf).items()}
+
+
+def _attention_bias(gguf: GgufModel) -> dict[str, bool]:
+    """Whether attention has biases, for the families that can be built either way; qwen2 always has them."""
+    return {} if gguf.architecture == "qwen2" else {"attention_bias": "blk.0.attn_q.bias" in gguf.tensors}
 
 
 def _check_readable(gguf: GgufModel) -> str:
@@ -180,7 +190,8 @@ def _real(gguf: GgufModel, key: str, default: float | None = None) -> float:
     value = gguf.metadata.get(f"{gguf.architecture}.{key}", default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e12:
         raise ModelError(f"its {gguf.architecture}.{key} is {value!r}, not a positive number", place=str(gguf.path))
-    # GGUF keeps float32: 1e-5 comes back as 9.999999747378752e-06. The shortest decimal that rounds to it is what was meant.
+    # GGUF keeps float32: 1e-5 comes back as 9.999999747378752e-06. The shortest decimal that rounds to it is what was
+    # meant.
     return float(f"{value:.7g}")
 
 

@@ -1,7 +1,8 @@
 """Low-rank adapters as a function over modules, kept on disk in PEFT's format.
 
-`add_lora` wraps linear layers of any transformers model and freezes the rest; nothing here knows an architecture. Training settings
-live in recipes, merging of folders in compress/merge.py. The invariant: base weights never change before `merge_lora`.
+`add_lora` wraps linear layers of any transformers model and freezes the rest; nothing here knows an architecture.
+Training settings live in recipes, merging of folders in compress/merge.py. The invariant: base weights never change
+before `merge_lora`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import linear
+from transformers import PreTrainedModel
 
 from setsail.base.errors import ModelError, did_you_mean
 from setsail.base.recipe import Lora
@@ -26,7 +28,8 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."
 
-# Settings of PEFT that change what an adapter computes: anything but these values is refused rather than half understood.
+# Settings of PEFT that change what an adapter computes: anything but these values is refused rather than half
+# understood.
 PLAIN_SETTINGS: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none", None),
@@ -93,7 +96,7 @@ def lora_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def save_adapter(model: nn.Module, folder: Path, *, base_name: str, base_sha256: str) -> None:
-    """Write `folder` as PEFT would; the base's sha256 stands in the header of the weights, where PEFT does not mind it."""
+    """Write `folder` as PEFT would; the base's sha256 stands in the weights' header, where PEFT does not mind it."""
     adapted = dict(lora_modules(model))
     if not adapted:
         raise ValueError("the model has no adapter to save")
@@ -124,8 +127,8 @@ def save_adapter(model: nn.Module, folder: Path, *, base_name: str, base_sha256:
 def load_adapter(model: nn.Module, folder: Path, *, base_sha256: str | None = None) -> None:
     """Add the adapter of `folder`, ours or PEFT's, to a model that has none; the rest is frozen.
 
-    Raises: ModelError for an adapter of another base (by sha256 when both are known, else by names and shapes), for settings other
-    than plain LoRA, and for damaged files.
+    Raises: ModelError for an adapter of another base (by sha256 when both are known, else by names and shapes), for
+    settings other than plain LoRA, and for damaged files.
     """
     config = read_adapter_config(folder)
     weights = folder / WEIGHTS_FILE
@@ -187,7 +190,7 @@ def adapter_base_sha256(folder: Path) -> str | None:
 
 def _matching(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
     """Names of the linear layers that the targets mean, in the model's order."""
-    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    output = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not output]
     for target in targets:
         if not any(_ends_with(name, target) for name in linears):

@@ -1,7 +1,7 @@
 """The ways of cutting text before byte-pair merges, under the names that GGUF files give them.
 
-Reading a GGUF builds the pre-tokenizer from its name; writing one finds the name from the pre-tokenizer. A pair that is not in the
-table is refused in both directions: a guess would cut numbers or spaces otherwise than the model learned.
+Reading a GGUF builds the pre-tokenizer from its name; writing one finds the name from the pre-tokenizer. A pair that is
+not in the table is refused in both directions: a guess would cut numbers or spaces otherwise than the model learned.
 """
 
 from __future__ import annotations

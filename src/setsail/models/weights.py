@@ -1,7 +1,7 @@
 """Weight files judged before anything loads them: safetensors headers, shards, and the refusal of pickle.
 
-No tensor is read here and torch is not needed. The invariant: a folder that passes `weight_files` holds only safetensors whose headers
-describe exactly the bytes that are there, and no code.
+No tensor is read here and torch is not needed. The invariant: a folder that passes `weight_files` holds only
+safetensors whose headers describe exactly the bytes that are there, and no code.
 """
 
 from __future__ import annotations
@@ -37,10 +37,8 @@ def weight_files(folder: Path) -> list[Path]:
     Raises: ModelError for pickle weights, missing shards, and files that are damaged or not what they claim.
     """
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = [folder / name for name in _shard_names(index)]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
+    shards = [folder / name for name in _shard_names(index)] if index.is_file() else []
+    files = shards or sorted(folder.glob("*.safetensors"))
     if not files:
         _refuse_pickle(folder)
         raise ModelError("no model.safetensors in this folder", place=str(folder))
@@ -116,7 +114,7 @@ def _refuse_pickle(folder: Path) -> None:
 
 
 def _check_spans(file: Path, tensors: dict[str, Any], num_bytes: int) -> None:
-    """Spans must follow each other without gap or overlap, from 0 to the end of the file, each as long as its shape says."""
+    """Spans must follow each other without gap or overlap to the end of the file, each as long as its shape says."""
     try:
         spans = sorted((*_span(info), name) for name, info in tensors.items())
     except (KeyError, TypeError, ValueError) as error:

@@ -1,7 +1,7 @@
 """The application: which address leads where, behind which guards.
 
-Everything is denied without the key but what `OPEN` lists and the page's files. Order of the guards, from outside: log and errors,
-Host, key, closed door; so an unknown caller learns nothing, not even which addresses exist.
+Everything is denied without the key but what `OPEN` lists and the page's files. Order of the guards, from outside: log
+and errors, Host, key, closed door; so an unknown caller learns nothing, not even which addresses exist.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def build_app(
     api_key_sha256: str | None,
     log: Callable[[str], None] = log_to_stderr,
 ) -> Starlette:
-    """The HTTP face of `models`, the first of which the chat page talks to; `app.state.service` is its running state."""
+    """The HTTP face of `models`, the first one the chat page's; `app.state.service` is its running state."""
     service = Service(models, settings)
     page = page_files()
     table: list[tuple[str, str, ASGIApp]] = [

@@ -36,7 +36,7 @@ _SECURITY_HEADERS = [
 
 def is_loopback(host: str) -> bool:
     """Whether an address to bind to is reached from this machine only."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
@@ -82,9 +82,12 @@ class Edge:
 
         self._service.num_active += 1
         try:
-            await self._answer(scope, receive, watched_send)
+            await self._app(scope, receive, watched_send)
         except ClientLeft:
             status = status or CLIENT_LEFT
+        except (ApiError, HTTPException) as error:
+            if not status:
+                await send_error(watched_send, _refusal(error), receive)
         except Exception as error:  # the last net of the process: a fault of ours ends one request only
             self._log(_fault(error))
             if not status:
@@ -93,15 +96,15 @@ class Edge:
             self._service.num_active -= 1
             self._log(_line(scope, status or CLIENT_LEFT, note, time.monotonic() - started_at))
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        except ApiError as error:
-            await send_error(send, error, receive)
-        except HTTPException as error:
-            known = {404: "there is nothing at this address", 405: "this address does not take this method"}
-            code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-            await send_error(send, ApiError(error.status_code, known.get(error.status_code, error.detail), code=code))
+
+def _refusal(error: ApiError | HTTPException) -> ApiError:
+    """The router's own refusals in our words."""
+    if isinstance(error, ApiError):
+        return error
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return ApiError(405, "this address does not take this method", code="method_not_allowed", hint=f"use {allowed}")
+    return ApiError(error.status_code, "there is nothing at this address", code="not_found")
 
 
 def _line(scope: Scope, status: int, note: Note, seconds: float) -> str:

@@ -24,7 +24,7 @@ _FRESH_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What `build_app` is given for each model. With `start` the engine is not running yet and is started on first use."""
+    """What `build_app` is given for each model; with `start` the engine is not running yet, and starts on first use."""
 
     name: str
     tokenizer: Tokenizer

@@ -24,7 +24,8 @@ from setsail.serve.models import LiveModel
 from setsail.serve.prompt import chat_request, completion_request
 from setsail.serve.schema import ChatBody, CompletionBody, read_body
 from setsail.serve.service import Service
-from setsail.serve.wire import EventStream, read_body as read_bytes, send_json, supervise
+from setsail.serve.wire import EventStream, send_json, supervise
+from setsail.serve.wire import read_body as read_bytes
 
 NOTE = "setsail.note"
 

@@ -50,8 +50,12 @@ def serve(
             config.timeout_graceful_shutdown = 1
             asyncio.run(_serve(uvicorn.Server(config), listener, app.state.service, on_listening))
     finally:
-        for model in models.values():
-            model.engine.close()
+        _close(models)
+
+
+def _close(models: Mapping[str, ServedModel]) -> None:
+    for model in models.values():
+        model.engine.close()
 
 
 def refuse_open_door(settings: Serve, api_key_sha256: str | None) -> None:
@@ -91,7 +95,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     asked_to_leave = asyncio.Event()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(sig: int, frame: FrameType | None) -> None:
         # The second one means: now.
         if asked_to_leave.is_set():
             loop.call_soon_threadsafe(service.time_is_up.set)
@@ -111,6 +115,8 @@ async def _serve(
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaving
+        # Here and not only behind the loop: threads that wait for an engine would keep the loop from ending.
+        await asyncio.to_thread(_close, {name: model.served for name, model in service.models.items()})
 
 
 async def _leave_when_asked(asked: asyncio.Event, server: uvicorn.Server, service: Service) -> None:

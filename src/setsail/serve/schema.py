@@ -19,6 +19,8 @@ MOST_STOPS = 4
 LONGEST_STOP = 500
 LARGEST_MAX_TOKENS = 10**9
 MOST_TOP_LOGPROBS = 20
+# Rendering looks at every answer with all that stands before it, which is quadratic in the number of messages.
+MOST_MESSAGES = 1000
 
 # Fields of OpenAI's API that we do not have, with the values that ask for nothing.
 _NOT_HERE: dict[str, tuple[object, ...]] = {
@@ -165,7 +167,7 @@ class Sampling(Part):
 class ChatBody(Sampling):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=LARGEST_MAX_TOKENS)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
@@ -203,7 +205,7 @@ class CompletionBody(Sampling):
         return 0 if self.logprobs is None else max(1, self.logprobs)
 
 
-BodyT = TypeVar("BodyT", ChatBody, CompletionBody)
+BodyT = TypeVar("BodyT", bound=Sampling)
 
 
 def read_json(raw: bytes) -> dict[str, object]:

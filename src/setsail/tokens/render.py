@@ -64,9 +64,7 @@ class Masked(Protocol):
     def loss_mask(self) -> Sequence[bool]: ...
 
 
-def render(
-    tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, generation_prompt: bool = False
-) -> Rendered:
+def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, generation_prompt: bool = False) -> Rendered:
     """The conversation as ids; with `generation_prompt`, ready for the next answer and nothing supervised.
 
     Raises: ModelError where the template is at fault, DataError where the messages are.
@@ -207,7 +205,9 @@ def _free_mark(texts: Sequence[str]) -> str:
     for mark in _NONCHARACTERS:
         if not any(mark in text for text in texts):
             return mark
-    raise DataError("the contents hold every noncharacter of Unicode from U+FDD0 to U+FDEF, so that none is left as a mark")
+    raise DataError(
+        "the contents hold every noncharacter of Unicode from U+FDD0 to U+FDEF, so that none is left as a mark"
+    )
 
 
 def _cut_controls(text: str, tokens: tuple[str, ...], mark: str) -> str:

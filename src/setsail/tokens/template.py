@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, wraps
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,10 @@ MAX_CPU_SECONDS = 5.0
 MAX_TEXT_CHARACTERS = 16_000_000
 MAX_INTEGER_BITS = 256
 # Filters that build texts of any size from a small one; chat templates do not use them.
-_REFUSED_FILTERS = ("center", "format", "wordwrap", "pprint", "urlize", "xmlattr", "random", "batch", "slice")
+_REFUSED_FILTERS = (
+    *("center", "format", "wordwrap", "indent", "truncate", "filesizeformat"),
+    *("pprint", "urlize", "xmlattr", "random", "batch", "slice"),
+)
 
 
 class TemplateRefusal(ModelError):
@@ -144,26 +147,34 @@ class Meter:
             raise SecurityError(f"it computes for more than {MAX_CPU_SECONDS:g} seconds")
 
     def value(self, value: Any) -> Any:
-        """The value, paid for by its size, unless it is bigger than any conversation needs."""
-        if isinstance(value, str):
-            self.charge(len(value) // 64)
-        elif isinstance(value, range | list | tuple):
-            self.charge(len(value))
-        if isinstance(value, str | list | tuple) and len(value) > MAX_TEXT_CHARACTERS:
-            raise SecurityError(f"it builds a text of more than {MAX_TEXT_CHARACTERS:,} characters")
+        """The value, paid for by its whole size, unless it is bigger than any conversation needs."""
+        stack = [value]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, str):
+                self.charge(len(item) // 16)
+            elif isinstance(item, range):
+                self.charge(len(item))
+            elif isinstance(item, list | tuple | dict):
+                self.charge(len(item))
+                stack.extend(item.values() if isinstance(item, dict) else item)
         return value
 
-    def loop(self, values: Any) -> Any:
-        """The values of a loop, each one a step; what has a length is paid for at once and stays what it is."""
-        if hasattr(values, "__len__"):
-            self.charge(len(values))
-            return values
-        return self._one_by_one(values)
-
-    def _one_by_one(self, values: Iterable[Any]) -> Iterator[Any]:
+    def loop(self, values: Iterable[Any]) -> Iterator[Any]:
+        """The values of a loop, each one a step."""
         for value in values:
             self.charge(1)
             yield value
+
+    def filter(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter of jinja2 whose input and output are paid for."""
+
+        @wraps(function)
+        def metered(*args: Any, **kwargs: Any) -> Any:
+            self.value(args)
+            return self.value(function(*args, **kwargs))
+
+        return metered
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -180,11 +191,11 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             extensions=["jinja2.ext.loopcontrols", _GenerationBlock],
         )
         self.meter = Meter()
-        for name in _REFUSED_FILTERS:
-            del self.filters[name]
-        self.filters["tojson"] = _to_json
+        kept = {name: function for name, function in self.filters.items() if name not in _REFUSED_FILTERS}
+        kept |= {"tojson": _to_json, "replace": _replace, "join": _join}
+        self.filters = {name: self.meter.filter(function) for name, function in kept.items()}
         self.filters["metered_loop"] = self.meter.loop
-        self.filters["metered"] = self.meter.value
+        self.filters["metered"] = self.finalize = self.meter.value
         del self.globals["lipsum"]
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
@@ -193,20 +204,28 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = _filtered(loop.iter, "metered_loop")
-        _meter_values(tree)
+        for concat in list(tree.find_all(nodes.Concat)):
+            concat.nodes = [_filtered(node, "metered") for node in concat.nodes]
         return tree
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
         # jinja2 gives an undefined here, which prints as nothing; an attack must be loud.
         raise SecurityError(f"it reaches for the attribute {attribute!r} of a {type(obj).__name__}")
 
+    def wrap_str_format(self, value: Any) -> Any:
+        if super().wrap_str_format(value) is not None:
+            raise SecurityError("it calls format of a text")
+
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         self.meter.charge(1)
-        for value in args:
-            self.meter.value(value)
-        receiver = getattr(obj, "__self__", None)
-        if isinstance(receiver, str) and getattr(obj, "__name__", "") in _REFUSED_METHODS:
-            raise SecurityError(f"it calls {obj.__name__} of a text")
+        self.meter.value(args)
+        receiver, method = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
+        if isinstance(receiver, str) and method in _REFUSED_METHODS:
+            raise SecurityError(f"it calls {method} of a text")
+        if isinstance(receiver, str) and method == "join" and args:
+            return self.meter.value(_join(args[0], receiver))
+        if isinstance(receiver, str) and method == "replace" and len(args) == 2:
+            return self.meter.value(_replace(receiver, *args))
         return self.meter.value(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -236,21 +255,21 @@ def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno).set_environment(node.environment)
 
 
-def _meter_values(node: nodes.Node) -> None:
-    """Put the meter around each `a ~ b`, each filter's input and each filter's output, below this node."""
-    for field, value in list(node.iter_fields()):
-        children = value if isinstance(value, list) else [value]
-        for child in children:
-            if isinstance(child, nodes.Node):
-                _meter_values(child)
-        metered = [_filtered(c, "metered") if isinstance(c, nodes.Concat) or _is_filter(c) else c for c in children]
-        if isinstance(node, nodes.Filter) and _is_filter(node) and field == "node" and isinstance(value, nodes.Expr):
-            metered = [_filtered(value, "metered")]
-        setattr(node, field, metered if isinstance(value, list) else metered[0])
+def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    """`replace`, which sees before it begins how long the result will be."""
+    text, old, new = str(text), str(old), str(new)
+    num_found = text.count(old) if count is None or count < 0 else min(count, text.count(old))
+    if num_found * len(new) > MAX_TEXT_CHARACTERS:
+        raise SecurityError("it builds a huge text by replacing")
+    return text.replace(old, new, num_found)
 
 
-def _is_filter(node: object) -> bool:
-    return isinstance(node, nodes.Filter) and node.node is not None and not node.name.startswith("metered")
+def _join(values: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
+    """`join`, which sees before it begins how long the result will be."""
+    parts = [str(value if attribute is None else value[attribute]) for value in values]
+    if sum(map(len, parts)) + len(separator) * len(parts) > MAX_TEXT_CHARACTERS:
+        raise SecurityError("it builds a huge text by joining")
+    return separator.join(parts)
 
 
 class _GenerationBlock(Extension):

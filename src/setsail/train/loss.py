@@ -82,7 +82,8 @@ def check_head(model: PreTrainedModel) -> None:
     Raises:
         ModelError: a family that scales or soft-caps its logits: the loss of this room would not be its loss.
     """
-    ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+    spread = torch.linspace(0, model.get_input_embeddings().num_embeddings - 1, 8, device=model.device)
+    ids = spread.long()[None]  # several, since a padding token may be embedded as zeros
     with _evaluating(model):
         expected = model(input_ids=ids, use_cache=False).logits
         ours = _head(model)(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)

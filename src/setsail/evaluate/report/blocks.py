@@ -1,7 +1,7 @@
 """What a chapter is built from: a handful of shapes that both HTML and Markdown can set.
 
-A block holds finished text (figures already written out) and nothing of either format; only `Cell.figure` and `Figure.svg`
-are markup, drawn by `drawing.py` from numbers. `shape` is the name by which the templates choose.
+A block holds finished text (figures already written out) and nothing of either format; only `Cell.figure` and
+`Figure.svg` are markup, drawn by `drawing.py` from numbers. `shape` is the name by which a writer is chosen.
 """
 
 from __future__ import annotations

@@ -1,0 +1,102 @@
+"""The chapter about training: what was announced and what came, and the curve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from setsail.evaluate import numbers
+from setsail.evaluate.report import drawing
+from setsail.evaluate.report.blocks import Block, Cell, Chapter, Column, Figure, Prose, Table
+from setsail.evaluate.report.facts import CurvePoint, PlanFacts, TrainingFacts
+from setsail.evaluate.report.words import Words
+
+T = TypeVar("T")
+
+_POINTS_IN_TABLE = 8
+
+
+def training_chapter(facts: TrainingFacts, words: Words) -> Chapter:
+    """Method, plan against outcome, the curve drawn and in figures."""
+    blocks: list[Block] = []
+    if facts.method:
+        blocks.append(Prose(facts.method))
+    if facts.plan:
+        blocks.append(_plan(facts.plan, words))
+    if facts.truncated:
+        blocks.append(Prose(words("truncated", rows=", ".join(facts.truncated))))
+    if facts.steps:
+        blocks += _curve(facts, words)
+    return Chapter("training", words("training"), tuple(blocks))
+
+
+def _plan(plan: PlanFacts, words: Words) -> Table:
+    same = [
+        ("plan_rows", plan.num_rows),
+        ("plan_tokens", plan.num_tokens),
+        ("plan_supervised", plan.num_supervised),
+        ("plan_truncated", plan.num_truncated),
+        ("plan_steps", plan.num_steps),
+    ]
+    rows: list[tuple[Cell, ...]] = [(Cell(words(key)), Cell(numbers.count(num)), Cell("")) for key, num in same]
+    rows.append(_said_and_came("plan_seconds", plan.predicted_seconds, plan.actual_seconds, numbers.duration, words))
+    memory = plan.predicted_memory_bytes, plan.actual_memory_bytes
+    rows.append(_said_and_came("plan_memory", *memory, numbers.size, words))
+    columns = (Column(""), Column(words("plan_said"), "number"), Column(words("plan_came"), "number"))
+    return Table(columns, tuple(rows), words("plan"))
+
+
+def _said_and_came(
+    key: str, said: float | None, came: float | None, written: Callable[[float], str], words: Words
+) -> tuple[Cell, ...]:
+    texts = [written(value) if value is not None else "–" for value in (said, came)]
+    return (Cell(words(key)), *(Cell(text, "quiet" if text == "–" else "") for text in texts))
+
+
+def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
+    window = max(1, min(50, len(facts.steps) // 10))
+    losses = tuple((float(point.step), point.loss_nats) for point in facts.steps)
+    panels = [drawing.Line(words("loss"), losses, smooth=window)]
+    if facts.validation:
+        bits = tuple((float(point.step), point.bits_per_byte) for point in facts.validation)
+        panels.append(drawing.Line(words("validation"), bits, dots=True))
+    svg = drawing.curve(panels, words("axis_step"))
+    blocks: list[Block] = [Figure(svg, words("curve", window=window)), _points(facts.steps, words)]
+    if facts.validation:
+        blocks.append(_validation(facts, words))
+    return blocks
+
+
+def _points(steps: Sequence[CurvePoint], words: Words) -> Table:
+    columns = (
+        Column(words("axis_step"), "number"),
+        Column(words("curve_tokens"), "number"),
+        Column(words("curve_loss"), "number"),
+        Column(words("curve_rate"), "number"),
+    )
+    rows = tuple(
+        (
+            Cell(numbers.count(point.step)),
+            Cell(numbers.count(point.num_tokens)),
+            Cell(f"{point.loss_nats:.3f}"),
+            Cell(f"{point.learning_rate:.2e}".replace("-", numbers.MINUS)),
+        )
+        for point in _evenly(steps)
+    )
+    return Table(columns, rows, words("curve_table"))
+
+
+def _validation(facts: TrainingFacts, words: Words) -> Table:
+    columns = (Column(words("axis_step"), "number"), Column(words("curve_bits"), "number"))
+    rows = tuple(
+        (Cell(numbers.count(point.step)), Cell(numbers.metric_value("bits_per_byte", point.bits_per_byte)))
+        for point in _evenly(facts.validation)
+    )
+    return Table(columns, rows, words("curve_validation"))
+
+
+def _evenly(points: Sequence[T]) -> list[T]:
+    """At most eight points, the first and the last among them."""
+    if len(points) <= _POINTS_IN_TABLE:
+        return list(points)
+    return [points[round(index * (len(points) - 1) / (_POINTS_IN_TABLE - 1))] for index in range(_POINTS_IN_TABLE)]

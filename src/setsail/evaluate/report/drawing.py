@@ -1,0 +1,179 @@
+"""Small drawings as SVG text, from numbers alone: a bar, a dot with its interval, the training curve.
+
+Colours and type come from the page's style sheet through class names, so that dark, light and print agree. Labels are
+escaped here; everything else is a number. Not here: which figure is drawn where.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+from setsail.evaluate import numbers
+from setsail.evaluate.interval import Interval
+
+_SMALL_WIDTH, _SMALL_HEIGHT = 150, 14
+_LEFT, _RIGHT, _PANEL_TOP, _PANEL_HEIGHT, _FOOT = 46, 14, 26, 150, 34
+_MOST_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named series of (x, y) points for one panel of a curve; `dots` draws each point, `smooth` a running mean."""
+
+    title: str
+    points: tuple[tuple[float, float], ...]
+    dots: bool = False
+    smooth: int = 1
+
+
+def bar(part: float, whole: float, *, lost: float = 0.0) -> str:
+    """A bar of `part` out of `whole`, with what was `lost` at its end."""
+    scale = _SMALL_WIDTH / whole if whole > 0 else 0.0
+    kept, gone = part * scale, lost * scale
+    marks = f'<rect class="bar" x="0" y="3" width="{kept:.1f}" height="8"/>'
+    if gone > 0:
+        marks += f'<rect class="lost" x="{kept:.1f}" y="3" width="{gone:.1f}" height="8"/>'
+    return _small(marks)
+
+
+def whisker(interval: Interval, low: float, high: float, *, zero: bool = False, tone: str = "") -> str:
+    """A dot on its interval, on the scale from `low` to `high`; `zero` marks where nothing differs."""
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return 5 + (value - low) / span * (_SMALL_WIDTH - 10)
+
+    left, right, dot = place(interval.low), place(interval.high), place(interval.value)
+    marks = f'<line class="zero" x1="{place(0):.1f}" x2="{place(0):.1f}" y1="0" y2="{_SMALL_HEIGHT}"/>' if zero else ""
+    marks += f'<line class="whisker {tone}" x1="{left:.1f}" x2="{right:.1f}" y1="7" y2="7"/>'
+    for end in (left, right):
+        marks += f'<line class="whisker {tone}" x1="{end:.1f}" x2="{end:.1f}" y1="4" y2="10"/>'
+    return _small(marks + f'<circle class="dot {tone}" cx="{dot:.1f}" cy="7" r="3.4"/>')
+
+
+def curve(panels: Sequence[Line], x_title: str) -> str:
+    """Panels with a common x axis, drawn twice: for a wide page and, with type that stays legible, for a phone."""
+    wide, narrow = _curve(panels, x_title, 700), _curve(panels, x_title, 360)
+    return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """At most `most` round values from `low` to `high`.
+
+    >>> ticks(0.0, 97.0, 6)
+    [0.0, 20.0, 40.0, 60.0, 80.0]
+    """
+    span = high - low
+    if span <= 0:
+        return [low]
+    rough = span / max(1, most - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value with the up to `window` − 1 values before it."""
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    starts = [max(0, end - window) for end in range(1, len(sums))]
+    return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1)]
+
+
+def _small(marks: str) -> str:
+    size = f'width="{_SMALL_WIDTH}" height="{_SMALL_HEIGHT}" viewBox="0 0 {_SMALL_WIDTH} {_SMALL_HEIGHT}"'
+    return f'<svg class="small" {size} aria-hidden="true">{marks}</svg>'
+
+
+def _curve(panels: Sequence[Line], x_title: str, width: int) -> str:
+    step = _PANEL_TOP + _PANEL_HEIGHT
+    height = step * len(panels) + _FOOT
+    xs = [x for panel in panels for x, _ in panel.points]
+    low, high = min(xs), max(xs)
+    plot_width = width - _LEFT - _RIGHT
+    body = ""
+    for index, panel in enumerate(panels):
+        top = index * step + _PANEL_TOP
+        body += _panel(panel, _Frame(low, high, _LEFT, plot_width, top, _PANEL_HEIGHT))
+    bottom = height - _FOOT
+    span = (high - low) or 1.0
+    for tick in ticks(low, high, max(3, width // 90)):
+        x = _LEFT + (tick - low) / span * plot_width
+        body += f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
+        body += f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{numbers.count(tick)}</text>'
+    body += f'<text class="tick" x="{width - _RIGHT}" y="{bottom + 31}" text-anchor="end">{escape(x_title)}</text>'
+    label = escape(". ".join(panel.title for panel in panels), quote=True)
+    return f'<svg class="curve" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body}</svg>'
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where one panel stands: the range of x, and its rectangle."""
+
+    low: float
+    high: float
+    left: float
+    width: float
+    top: float
+    height: float
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.low) / ((self.high - self.low) or 1.0) * self.width
+
+
+def _panel(line: Line, frame: _Frame) -> str:
+    points = _thinned(line.points)
+    low, high = _bounds([y for _, y in points])
+    span = (high - low) or 1.0
+
+    def y(value: float) -> float:
+        return frame.top + (high - value) / span * frame.height
+
+    body = f'<text class="label" x="0" y="{frame.top - 10}">{escape(line.title)}</text>'
+    right = frame.left + frame.width
+    for tick in ticks(low, high, 5):
+        body += f'<line class="grid" x1="{frame.left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
+        body += f'<text class="tick" x="{frame.left - 7}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+    foot = frame.top + frame.height
+    body += f'<line class="axis" x1="{frame.left}" x2="{right}" y1="{foot}" y2="{foot}"/>'
+    places = [(frame.x(x), y(value)) for x, value in points]
+    body += _path(places, "mean" if line.dots else "raw")
+    if line.smooth > 1:
+        means = _thinned(tuple(zip((x for x, _ in line.points), _means(line), strict=True)))
+        body += _path([(frame.x(x), y(value)) for x, value in means], "mean")
+    if line.dots:
+        body += "".join(f'<circle class="dot" cx="{x:.1f}" cy="{at:.1f}" r="3.4"/>' for x, at in places)
+    return body
+
+
+def _means(line: Line) -> list[float]:
+    return running_mean([value for _, value in line.points], line.smooth)
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    """A range a little wider than the values, ending on round numbers."""
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
+    inner = ticks(low - margin, high + margin, 5)
+    step = inner[1] - inner[0] if len(inner) > 1 else margin
+    return math.floor((low - margin) / step) * step, math.ceil((high + margin) / step) * step
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most a few hundred points: each the mean of its neighbours, the first and last kept as they are."""
+    if len(points) <= _MOST_POINTS:
+        return list(points)
+    edges = [round(index * len(points) / _MOST_POINTS) for index in range(_MOST_POINTS + 1)]
+    parts = [points[start:end] for start, end in pairwise(edges)]
+    means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+    return [points[0], *means[1:-1], points[-1]]
+
+
+def _path(places: Sequence[tuple[float, float]], kind: str) -> str:
+    return f'<polyline class="{kind}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'

@@ -1,0 +1,223 @@
+"""The report's own words in English and Chinese; what comes from the data or the recipe is never translated.
+
+Every phrase has both languages (a test keeps it), and a figure enters a phrase only as finished text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from setsail.evaluate.verdict import Language
+
+
+@dataclass(frozen=True)
+class Words:
+    """The phrases of one language: `words("key", name=…)`; `known` translates a stage's or step's name if it can."""
+
+    language: Language
+
+    def __call__(self, key: str, **values: object) -> str:
+        return PHRASES[key][self.language == "zh"].format(**values)
+
+    def known(self, name: str) -> str:
+        """The name in this language if it is one of ours, else as it stands."""
+        pair = KNOWN.get(name)
+        return pair[self.language == "zh"] if pair else name
+
+    def joined(self, parts: list[str]) -> str:
+        """A list inside a sentence or a table cell."""
+        return ("；" if self.language == "zh" else "; ").join(parts)
+
+
+PHRASES: Mapping[str, tuple[str, str]] = {
+    "kind": ("Report of a voyage", "航行报告"),
+    "contents": ("Contents", "目录"),
+    "subtitle": ("From {base}, on {source}", "基座 {base}，数据 {source}"),
+    "subtitle_base": ("From {base}", "基座 {base}"),
+    "created": ("Written {created}", "生成于 {created}"),
+    "no_verdict": ("This voyage was not evaluated.", "本次航行没有评测。"),
+    "question": ("Question", "问题"),
+    "system": ("System", "系统"),
+    "user": ("User", "用户"),
+    "assistant": ("Assistant", "助手"),
+    "reference": ("Reference", "参考答案"),
+    # The few figures at the head
+    "key_chrf": ("chrF, {system}", "chrF，{system}"),
+    "key_bits": ("Bits per byte, {system}", "每字节比特数，{system}"),
+    "key_against": ("{against} {value}", "{against} {value}"),
+    "key_rows": ("Rows learned from", "训练样本"),
+    "key_faithful": ("Faithfulness", "一致性检查"),
+    "key_faithful_of": ("{passed} of {total}", "{passed} / {total}"),
+    "key_faithful_hold": ("checks hold", "项通过"),
+    "key_time": ("Time", "用时"),
+    "key_time_note": ("all stages", "全部阶段"),
+    # Data
+    "data": ("What went in", "数据"),
+    "source": ("Read from {source}.", "读自 {source}。"),
+    "waterfall": (
+        "Rows left after each step; each reason with the number of rows. No row is dropped without one.",
+        "每一步之后剩余的样本，以及每个原因涉及的样本数。没有无缘无故丢弃的样本。",
+    ),
+    "step": ("Step", "步骤"),
+    "rows_left": ("Rows left", "剩余"),
+    "removed": ("Removed", "移除"),
+    "reasons": ("Reasons", "原因"),
+    "reason": ("{name}: {num}", "{name}：{num}"),
+    "changed": ("changed, {name}: {num}", "修改，{name}：{num}"),
+    "split": ("How the rows were shared out.", "样本的划分。"),
+    "split_part": ("Part", "部分"),
+    "num_rows": ("Rows", "样本数"),
+    "rendered": ("What the model sees", "模型所见"),
+    "rendered_how": (
+        "Training rows as the model receives them, with every special token. The marked stretches are what it learns "
+        "to write, the stop token included; the rest it only reads.",
+        "模型实际收到的训练样本，包括所有特殊词元。标出的部分是它要学会写的内容（含结束词元），其余只供阅读。",
+    ),
+    # Training
+    "training": ("Training", "训练"),
+    "plan": ("What was announced before the first step, and what came.", "开始前的预告与实际结果。"),
+    "plan_what": ("", ""),
+    "plan_said": ("Announced", "预告"),
+    "plan_came": ("Came", "实际"),
+    "plan_rows": ("Rows", "样本"),
+    "plan_tokens": ("Tokens an epoch", "每轮词元数"),
+    "plan_supervised": ("of which supervised", "其中受监督"),
+    "plan_truncated": ("Rows cut short", "被截断的样本"),
+    "plan_steps": ("Steps", "步数"),
+    "plan_seconds": ("Time", "时间"),
+    "plan_memory": ("Memory", "内存"),
+    "truncated": ("Cut short: {rows}.", "被截断的样本：{rows}。"),
+    "loss": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
+    "validation": ("Validation, bits per byte", "验证集，每字节比特数"),
+    "axis_step": ("step", "步"),
+    "curve": (
+        "The pale line is each step, the dark line a running mean over {window} steps; dots are the validation rows.",
+        "浅线为每一步，深线为 {window} 步滑动平均；圆点为验证集。",
+    ),
+    "curve_table": ("Some points of the curve.", "曲线上的若干点。"),
+    "curve_loss": ("Loss, nats", "损失（奈特）"),
+    "curve_rate": ("Learning rate", "学习率"),
+    "curve_tokens": ("Tokens", "词元"),
+    "curve_bits": ("Bits per byte", "每字节比特数"),
+    "curve_validation": ("Validation, bits per byte.", "验证集，每字节比特数。"),
+    # Scores
+    "scores": ("How good it is", "效果"),
+    "scores_how": (
+        "Scored on {rows} held-out rows in {groups} groups; nothing about a tested group was trained on. Intervals are "
+        "95 %, percentile bootstrap, {resamples} resamples of whole groups.",
+        "在 {rows} 个留出样本（{groups} 组）上评测；被测的组没有任何内容进入训练。"
+        "区间为 95 %，按组重采样 {resamples} 次的百分位自助法。",
+    ),
+    "clean_test": (
+        "None of the {total} test rows stands in train, exactly or nearly (similarity {threshold} or more).",
+        "{total} 个测试样本中没有一个与训练集完全或近似重复（相似度不低于 {threshold}）。",
+    ),
+    "contaminated": (
+        "Of {total} test rows, {exact} also stood in train exactly and {near} nearly (similarity {threshold} or more). "
+        "They were taken out before any score; {kept} were left.",
+        "{total} 个测试样本中，{exact} 个与训练集完全重复，{near} 个近似重复（相似度不低于 {threshold}）。"
+        "评分前已全部移除，剩余 {kept} 个。",
+    ),
+    "scores_table": ("↑ higher is better, ↓ lower is better.", "↑ 越高越好，↓ 越低越好。"),
+    "metric": ("Metric", "指标"),
+    "who": ("System", "系统"),
+    "value": ("Value", "数值"),
+    "interval": ("95 % interval", "95 % 区间"),
+    "differences": (
+        "Differences, paired row by row. A difference is shown when its whole interval lies on one side of zero.",
+        "逐样本配对的差值。整个区间位于零的一侧时，差别才算成立。",
+    ),
+    "difference": ("Difference", "差值"),
+    "decision": ("Finding", "结论"),
+    "pair": ("{system} − {against}", "{system} − {against}"),
+    "better": ("better", "更好"),
+    "worse": ("worse", "更差"),
+    "not_shown": ("not shown", "未证明"),
+    "described": ("–", "–"),
+    "about_bits_per_byte": (
+        "Bits per byte: bits the model needs for the reference answers and stop tokens, per UTF-8 byte of answer.",
+        "每字节比特数：模型编码参考答案及其结束词元所需的比特数，除以答案的 UTF-8 字节数。",
+    ),
+    "about_chrf": (
+        "chrF: overlap of character n-grams with the reference, 0 to 100, mean over rows "
+        "(over all rows at once: {corpus}).",
+        "chrF：与参考答案的字符 n 元重合度，0 到 100，取各样本平均（全部样本合并计算：{corpus}）。",
+    ),
+    "about_rouge_l": (
+        "ROUGE-L: F1 of the longest common subsequence, 0 to 1, over words; over characters in Chinese.",
+        "ROUGE-L：最长公共子序列的 F1，0 到 1；英文按词，中文按字。",
+    ),
+    "about_exact_stop": (
+        "Exact stop rate: answers that the model ended itself before the limit.",
+        "正常结束率：模型在达到上限前自行结束的答案所占比例。",
+    ),
+    "about_nearest": (
+        "Nearest neighbour: the answer of the most similar training question (TF-IDF), without any model.",
+        "最近邻：直接采用最相似训练问题（TF-IDF）的答案，不用任何模型。",
+    ),
+    "samples": ("Answers to read", "答案示例"),
+    "sample": ("Row {row_id}", "样本 {row_id}"),
+    "sample_note": ("chrF {chrf}", "chrF {chrf}"),
+    "sample_cut": ("chrF {chrf}, cut at the limit", "chrF {chrf}，达到上限被截断"),
+    "empty": ("(nothing)", "（空）"),
+    # Faithfulness, files, origins
+    "faithfulness": ("Is what is served what was trained", "部署的就是训练的吗"),
+    "faithful": ("All {total} checks hold.", "全部 {total} 项检查通过。"),
+    "unfaithful": (
+        "{failed} of {total} checks fail. The first stage that differs: {stage}.",
+        "{total} 项检查中有 {failed} 项未通过。最先出现差异的阶段：{stage}。",
+    ),
+    "stage": ("Stage", "阶段"),
+    "check": ("Check", "检查"),
+    "allowed": ("Allowed", "允许"),
+    "result": ("Result", "结果"),
+    "holds": ("✓ holds", "✓ 通过"),
+    "fails": ("✗ fails", "✗ 未通过"),
+    "files": ("What is left behind", "产出文件"),
+    "file": ("File", "文件"),
+    "size": ("Size", "大小"),
+    "origins": ("Times, versions, licences", "用时、版本与许可"),
+    "times": ("Time of each stage.", "各阶段用时。"),
+    "seconds": ("Time", "用时"),
+    "was_there": ("already there", "已有结果"),
+    "total": ("Together", "合计"),
+    "machine": ("Machine.", "机器。"),
+    "versions": ("Versions.", "版本。"),
+    "thing": ("What", "项目"),
+    "what_value": ("Value", "内容"),
+    "package": ("Package", "软件包"),
+    "version": ("Version", "版本"),
+    "licences": ("Licences of data and model.", "数据与模型的许可。"),
+    "licence": ("Licence", "许可"),
+    "licence_source": ("From", "来源"),
+    "recipe": ("Recipe", "配方"),
+    "recipe_how": ("Resolved: with every value that was derived.", "完整配方，包含所有推导出的值。"),
+    "next": ("What to type next", "接下来"),
+    "command": ("Command", "命令"),
+    "meaning": ("What it does", "作用"),
+    "supervised_legend": ("learned", "学习"),
+}
+
+KNOWN: Mapping[str, tuple[str, str]] = {
+    "base": ("base", "基座"),
+    "tuned": ("tuned", "微调"),
+    "nearest": ("nearest neighbour", "最近邻"),
+    "train": ("train", "训练"),
+    "validation": ("validation", "验证"),
+    "test": ("test", "测试"),
+    "read": ("read", "读取"),
+    "clean": ("clean", "清洗"),
+    "redact": ("mask personal data", "个人信息脱敏"),
+    "exact duplicates": ("exact duplicates", "完全重复"),
+    "near duplicates": ("near duplicates", "近似重复"),
+    "overlong": ("too long", "过长"),
+    "split": ("split", "划分"),
+    "data": ("prepare", "数据准备"),
+    "finetune": ("fine-tune", "微调"),
+    "evaluate": ("evaluate", "评测"),
+    "merged": ("merged", "合并"),
+    "export": ("export", "导出"),
+    "check": ("check", "检查"),
+    "report": ("report", "报告"),
+}

@@ -1,0 +1,236 @@
+"""Base models made into ordinary Hugging Face folders, and folders into models.
+
+Where a base comes from is settled in sources.py and hub.py, GGUF in gguf_*.py. The invariant: nothing here runs code
+from a model folder or unpickles; what `import_base` wrote, transformers, PEFT, vLLM and `load_model` read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils import logging as transformers_logging
+
+from setsail.base.errors import ModelError
+from setsail.base.log import Log
+from setsail.models import attention, gguf_file, gguf_model, hub, packaged
+from setsail.models.safetensors_file import layout_of, target_dtype, write_safetensors
+from setsail.models.sources import NOT_STATED, BaseSource, folder_licence, resolve_base
+from setsail.models.weights import read_json, weight_files
+
+__all__ = ["BaseInfo", "BaseSource", "import_base", "load_gguf_model", "load_model", "resolve_base"]
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """What was imported; `licence` is "not stated" where the source says nothing."""
+
+    source: BaseSource
+    architecture: str
+    num_parameters: int
+    context: int
+    licence: str
+
+
+def import_base(name: str | BaseSource, out: Path, log: Log) -> BaseInfo:
+    """Make a base an HF folder at `out`: bf16 weights, configuration, tokenizer, chat template, generation settings.
+
+    Raises: ModelError for anything unknown, damaged, or that would need code from the model's author.
+    """
+    source = name if isinstance(name, BaseSource) else resolve_base(name)
+    out.mkdir(parents=True, exist_ok=True)
+    licence = source.licence
+    if source.kind == "packaged":
+        packaged.verify(source.name, Path(source.location))
+    if source.kind in ("packaged", "gguf"):
+        _import_gguf(Path(source.location), out, log)
+    else:
+        is_hub = source.kind == "hub"
+        folder = hub.fetch(source.name, hub.resolve_commit(source.name), log) if is_hub else Path(source.location)
+        licence = folder_licence(folder) if licence == NOT_STATED else licence
+        _import_folder(folder, out, log)
+    config = read_config(out)
+    sizes = [torch.Size(shape).numel() for _, shape, _ in layout_of(out).values()]
+    context = int(getattr(config, "max_position_embeddings", 0))
+    return BaseInfo(source, str((config.architectures or [""])[0]), sum(sizes), context, licence)
+
+
+def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of an HF folder, in evaluation mode, with our attention for packed rows.
+
+    Raises: ModelError for a folder that is damaged, incomplete, or needs code of its author.
+    """
+    attention.register()
+    config = read_config(folder)
+    weight_files(folder)
+    transformers_logging.disable_progress_bar()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        attn_implementation=attention.NAME,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # told below, with the names
+    )
+    model, report = loaded
+    _check_complete(model, report, folder)
+    return model.eval()
+
+
+def load_gguf_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of a GGUF file with the weights as the file rounds them: what an engine that reads it computes with.
+
+    Raises: ModelError for a damaged file or an architecture that cannot be read.
+    """
+    attention.register()
+    gguf = gguf_file.read(path)
+    config = gguf_model.gguf_config(gguf)
+    names = gguf_model.gguf_shapes(gguf, config)
+    weights = {name: gguf_model.gguf_tensor(gguf, config, name).to(dtype) for name in names}
+    transformers_logging.disable_progress_bar()
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model = model_class.from_pretrained(
+        None, config=config, state_dict=weights, dtype=dtype, attn_implementation=attention.NAME
+    )
+    return model.eval()
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model folder.
+
+    Raises: ModelError when it needs code from the folder, is quantised, or is no causal language model that
+    transformers knows.
+    """
+    raw = read_json(folder / "config.json")
+    place = str(folder / "config.json")
+    if raw.get("auto_map"):
+        hint = "choose a model whose architecture transformers has itself"
+        raise ModelError("this model needs code from its folder, which is never run", place=place, hint=hint)
+    if raw.get("quantization_config"):
+        hint = "use the original model in bf16 or float32 as the base"
+        raise ModelError("its weights are quantised already", place=place, hint=hint)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f'transformers cannot read it (model_type "{raw.get("model_type")}")', place=place) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f'a "{config.model_type}" model does not generate text', place=place)
+    return config
+
+
+def _check_complete(model: PreTrainedModel, report: dict[str, Any], folder: Path) -> None:
+    missing, mismatched = sorted(report["missing_keys"]), sorted(report["mismatched_keys"])
+    if missing or mismatched:
+        what = f"lacks {missing[:3]}" if missing else f"has tensors of another size: {mismatched[:3]}"
+        raise ModelError(
+            f"the folder {what} of a {type(model).__name__}",
+            place=str(folder),
+            hint="copy or download the whole model folder again",
+        )
+
+
+def _import_gguf(path: Path, out: Path, log: Log) -> None:
+    gguf = gguf_file.read(path)
+    config = gguf_model.gguf_config(gguf)
+    tokenizer = gguf_model.gguf_tokenizer(gguf)
+    layout = {name: (list(shape), torch.bfloat16) for name, shape in gguf_model.gguf_shapes(gguf, config).items()}
+    write_safetensors(
+        out / "model.safetensors", layout, lambda name: gguf_model.gguf_tensor(gguf, config, name), log=log
+    )
+    _write_json(out / "config.json", _portable(config.to_dict()))
+    tokenizer.save(str(out / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        "add_bos_token": False,
+        **gguf_model.special_tokens(gguf),
+    }
+    _write_json(out / "tokenizer_config.json", settings)
+    template = gguf.metadata.get("tokenizer.chat_template")
+    if isinstance(template, str):
+        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+    _write_json(out / "generation_config.json", _generation_settings(config))
+
+
+def _import_folder(folder: Path, out: Path, log: Log) -> None:
+    config = read_config(folder)
+    _copy_weights(folder, out, log)
+    _write_json(out / "config.json", _portable(read_json(folder / "config.json")))
+    if not (folder / "tokenizer.json").is_file():
+        hint = "make one: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        raise ModelError("tokenizer.json is missing", place=str(folder), hint=hint)
+    read_json(folder / "tokenizer.json")
+    shutil.copyfile(folder / "tokenizer.json", out / "tokenizer.json")
+    _import_tokenizer_settings(folder, out)
+    if (folder / "generation_config.json").is_file():
+        shutil.copyfile(folder / "generation_config.json", out / "generation_config.json")
+    else:
+        _write_json(out / "generation_config.json", _generation_settings(config))
+
+
+def _copy_weights(folder: Path, out: Path, log: Log) -> None:
+    sources = layout_of(folder)
+    layout = {}
+    for name, (file, shape, code) in sources.items():
+        dtype = target_dtype(code)
+        if dtype is None:
+            raise ModelError(
+                f'tensor "{name}" is of kind {code}', place=str(file), hint="use the model in bf16 or float32"
+            )
+        layout[name] = (shape, dtype)
+
+    def tensor(name: str) -> torch.Tensor:
+        with safe_open(sources[name][0], framework="pt") as file:
+            return file.get_tensor(name)
+
+    write_safetensors(out / "model.safetensors", layout, tensor, log=log)
+
+
+def _import_tokenizer_settings(folder: Path, out: Path) -> None:
+    """tokenizer_config.json with special tokens as plain text and the template in a file of its own."""
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if path.is_file() else {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings.pop("auto_map", None)
+    template = settings.pop("chat_template", None)
+    if isinstance(template, list):
+        named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
+        template = named.get("default")
+    for token in SPECIAL_TOKENS:
+        if isinstance(settings.get(token), dict):
+            settings[token] = settings[token]["content"]
+    _write_json(out / "tokenizer_config.json", settings)
+    if (folder / "chat_template.jinja").is_file():
+        shutil.copyfile(folder / "chat_template.jinja", out / "chat_template.jinja")
+    elif isinstance(template, str):
+        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration for older readers too: they look for rope_theta at the top, newer ones in rope_parameters."""
+    rope = config.get("rope_parameters")
+    theta = {"rope_theta": rope["rope_theta"]} if isinstance(rope, dict) and "rope_theta" in rope else {}
+    kept = {key: value for key, value in config.items() if key not in ("torch_dtype", "_name_or_path")}
+    return {**kept, **theta, "dtype": "bfloat16"}
+
+
+def _generation_settings(config: PreTrainedConfig) -> dict[str, Any]:
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {name: getattr(config, name, None) for name in names}
+    return {"do_sample": False, **{name: value for name, value in ids.items() if value is not None}}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

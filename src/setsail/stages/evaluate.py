@@ -1,0 +1,160 @@
+"""The evaluation stage: base, tuned and nearest neighbour on rows that nothing was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from setsail.base.artifact import Artifact
+from setsail.base.device import compute_dtype, device, prepare_device
+from setsail.base.log import Log
+from setsail.base.recipe import Recipe
+from setsail.data.row import Message, Row
+from setsail.engine.batch import generate_all
+from setsail.engine.contract import GenerationRequest
+from setsail.evaluate.baseline import fit_nearest
+from setsail.evaluate.contamination import take_out
+from setsail.evaluate.evaluation import Evaluation
+from setsail.evaluate.numbers import metric_interval
+from setsail.evaluate.question import choose_rows
+from setsail.evaluate.score import Plan, evaluate
+from setsail.evaluate.system import Answer, System
+from setsail.models.load import load_model
+from setsail.stages.base import tokenizer_of
+from setsail.stages.data import read_parts
+from setsail.stages.engines import choose, open_process
+from setsail.stages.examples import nats_of
+from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.tasks.registry import load_task
+from setsail.tasks.task import Dropped
+from setsail.tokens.tokenizer import Tokenizer
+
+SLOTS = 32  # answers at once: nobody waits for a single one here
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms of one model that an evaluation needs: weights for the bits, a file for the answers."""
+
+    weights: Artifact
+    served: Artifact
+
+
+def make_evaluation(voyage: Voyage, data: Artifact, *, base: Forms, tuned: Forms) -> Artifact:
+    """Scores with intervals, paired differences, a verdict in words, samples, and every answer kept."""
+    recipe = voyage.recipe
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        evaluation = _evaluate(voyage, data, draft, base=base, tuned=tuned)
+        for line in table(evaluation):
+            voyage.log.say(f"  {line}")
+        voyage.log.say(f"  {evaluation.verdict}")
+        return {"verdict": evaluation.verdict, "decision": evaluation.decision, "num_rows": evaluation.num_rows}
+
+    parents = {
+        "data": data,
+        "base": base.weights,
+        "base_served": base.served,
+        "tuned": tuned.weights,
+        "tuned_served": tuned.served,
+    }
+    settings = {
+        "evaluate": recipe.evaluate.model_dump(mode="json"),
+        "context": recipe.finetune.context,
+        "near": recipe.data.near_duplicates,
+        "engine": recipe.serve.engine,
+        "seed": recipe.seed,
+    }
+    return make(voyage, StageSpec("evaluate", settings, parents, {}), build)
+
+
+def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Forms, tuned: Forms) -> Evaluation:
+    recipe = voyage.recipe
+    prepare_device(recipe.seed)
+    parts = read_parts(data)
+    clean, contamination = take_out(parts.test, parts.train, recipe.data.near_duplicates)
+    tokenizer = tokenizer_of(tuned.weights)
+    rows = _that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
+    nearest = fit_nearest(parts.train)
+    systems = {
+        "tuned": _model(tuned, recipe, voyage.log, "tuned"),
+        "base": _model(base, recipe, voyage.log, "base"),
+        "nearest": System(answers=lambda prompts: [Answer(n.answer) for n in nearest.answers(prompts)]),
+    }
+    plan = Plan(num_samples=recipe.evaluate.samples, resamples=recipe.evaluate.resamples, seed=recipe.seed)
+    return evaluate(systems, rows, draft, plan=plan, contamination=contamination)
+
+
+def _that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list[Row]:
+    """The rows that fit the context whole; the others cannot be scored and are counted."""
+    task, recipe = load_task(voyage.recipe.task), voyage.recipe
+    fit = [
+        row for row in rows if not isinstance(task.example(row, tokenizer, recipe.finetune.context, "drop"), Dropped)
+    ]
+    if len(fit) < len(rows):
+        voyage.log.say(f"  {len(rows) - len(fit)} test rows are longer than the context and are not scored")
+    return fit
+
+
+def _model(forms: Forms, recipe: Recipe, log: Log, name: str) -> System:
+    return System(answers=_answers(forms, recipe, log, name), nats=_nats(forms, recipe))
+
+
+def _answers(forms: Forms, recipe: Recipe, log: Log, name: str) -> Callable[[Sequence[tuple[Message, ...]]], list[Answer]]:
+    """Greedy answers by the engine that will serve the file, many at once."""
+    tokenizer, task = tokenizer_of(forms.served), load_task(recipe.task)
+
+    def answers(prompts: Sequence[tuple[Message, ...]]) -> list[Answer]:
+        rendered = [task.render_prompt(prompt, tokenizer) for prompt in prompts]
+        requests = [
+            GenerationRequest(
+                prompt_ids=tuple(prompt.ids),
+                max_tokens=recipe.evaluate.max_new_tokens,
+                stop_ids=tuple(sorted({prompt.stop_id, *tokenizer.eos_ids})),
+            )
+            for prompt in rendered
+        ]
+        with open_process(choose(forms.served, recipe), recipe, slots=SLOTS) as process:
+            process.start()
+            with log.progress(f"answers of {name}", len(requests)) as progress:
+                completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
+        return [
+            Answer(tokenizer.decode(done.token_ids), done.reason == "stop", len(done.token_ids), done.seconds)
+            for done in completions
+        ]
+
+    return answers
+
+
+def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]]:
+    """What the weights pay for the held-out answers."""
+    tokenizer, task = tokenizer_of(forms.weights), load_task(recipe.task)
+
+    def nats(rows: Sequence[Row]) -> list[float]:
+        model = load_model(forms.weights.path, dtype=compute_dtype()).to(device())
+        examples = []
+        for row in rows:
+            made = task.example(row, tokenizer, recipe.finetune.context, "drop")
+            assert not isinstance(made, Dropped), "rows that do not fit were taken out before"
+            examples.append(made[0])
+        with torch.inference_mode():
+            return nats_of(model, examples)
+
+    return nats
+
+
+def table(evaluation: Evaluation) -> list[str]:
+    """The scores as lines of a terminal: a system a column, a metric a row, 95 % intervals beside the values."""
+    names = list(evaluation.systems)
+    metrics = list(dict.fromkeys(metric for scores in evaluation.systems.values() for metric in scores.intervals))
+    lines = [f"{'':<16}" + "".join(f"{name:>26}" for name in names)]
+    for metric in metrics:
+        cells = [scores.intervals.get(metric) for scores in evaluation.systems.values()]
+        lines.append(
+            f"{metric:<16}" + "".join(f"{metric_interval(metric, cell) if cell else '–':>26}" for cell in cells)
+        )
+    return lines

@@ -1,0 +1,59 @@
+"""The export stages: merged weights as a Hugging Face folder, and GGUF files with their Modelfile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setsail.base.artifact import Artifact
+from setsail.base.errors import CheckRefused
+from setsail.base.log import size
+from setsail.compress.export import export_gguf, verify_single_rounding, weight_error
+from setsail.compress.merge import merge
+from setsail.compress.modelfile import write_modelfile
+from setsail.models.weights import weights_sha256
+from setsail.stages.base import tokenizer_of
+from setsail.stages.stage import StageSpec, Voyage, make
+
+
+def make_merged(voyage: Voyage, base: Artifact, finetune: Artifact) -> Artifact:
+    """The tuned model as one Hugging Face folder, with the base's tokenizer and template."""
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        merge(base.path, finetune.path, draft)
+        return {"weights_sha256": weights_sha256(draft)}
+
+    return make(voyage, StageSpec("merged", {}, {"base": base, "finetune": finetune}, {}), build)
+
+
+def make_gguf(voyage: Voyage, model: Artifact, *, kind: str) -> Artifact:
+    """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of its weights."""
+    weights = voyage.recipe.export.weights if kind == "gguf" else voyage.recipe.export.weights[:1]
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        metrics: dict[str, Any] = {}
+        for name in weights:
+            file = draft / gguf_name(name)
+            with voyage.log.progress(f"writing {file.name}", 1) as progress:
+                export_gguf(model.path, file, name)
+                progress.advance()
+            off = verify_single_rounding(model.path, file)
+            if off:
+                raise CheckRefused(
+                    f"{len(off)} tensors of {file.name} are not one rounding of the merged weights, first {off[0]}",
+                    place="stage gguf",
+                    hint="nothing was exported; this is a fault of setsail or of the disk",
+                )
+            metrics[name] = {"bytes": file.stat().st_size, "weight_error": weight_error(model.path, file)}
+            voyage.log.say(f"  {file.name}  {size(file.stat().st_size)}, weights off by {metrics[name]['weight_error']:.2%}")
+        tokenizer_of(model).save(draft)
+        write_modelfile(draft / "Modelfile", gguf=gguf_name(weights[0]), tokenizer=tokenizer_of(model))
+        return metrics
+
+    return make(voyage, StageSpec(kind, {"weights": list(weights)}, {"model": model}, {}), build)
+
+
+def gguf_name(weights: str) -> str:
+    """The file name of one precision."""
+    return f"model-{weights}.gguf"

@@ -1,0 +1,108 @@
+"""The whole voyage, in order. Each stage knows what it needs; this file knows only which comes after which."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from setsail.base.artifact import Artifact
+from setsail.base.files import explained_os_errors, write_atomically
+from setsail.base.log import Log, duration
+from setsail.base.recipe_file import LoadedRecipe, load_recipe
+from setsail.base.run import Run
+from setsail.base.yaml_file import dump_yaml
+from setsail.stages import check, evaluate
+from setsail.stages.base import make_base
+from setsail.stages.data import make_data
+from setsail.stages.export import make_gguf, make_merged
+from setsail.stages.finetune import make_finetune
+from setsail.stages.report import make_report
+from setsail.stages.stage import Voyage
+
+# A verb to the stage with which it is done.
+ENDS = {
+    "prepare": "data",
+    "finetune": "finetune",
+    "export": "gguf",
+    "evaluate": "evaluate",
+    "check": "check",
+    "report": "report",
+}
+
+
+def sail(path: Path, settings: Sequence[str], runs: Path, *, until: str = "report", log: Log | None = None) -> dict[str, Any]:
+    """Sails a recipe up to a verb's stage; finished stages are recognised.
+
+    Returns:
+        `name`, `folder`, `stages` (verb to folder), `seconds`.
+    """
+    log = log or Log()
+    loaded = load_recipe(path, settings)
+    for note in loaded.notes:
+        log.say(f"  {note}")
+    voyage = Voyage(loaded, Run(runs / loaded.recipe.name), log)
+    began = time.monotonic()
+    with voyage.run.locked():
+        _save_recipe(voyage)
+        made = _sail(voyage, until)
+    log.say(f"done in {duration(time.monotonic() - began)}")
+    _say_next(voyage, until, made)
+    stages = {verb: str(made[kind].path) for verb, kind in ENDS.items() if kind in made}
+    return {
+        "name": loaded.recipe.name,
+        "folder": str(voyage.run.path),
+        "stages": stages,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
+    made: dict[str, Artifact] = {}
+    made["data"] = make_data(voyage)
+    if until == "prepare":
+        return made
+    made["base"] = make_base(voyage)
+    made["finetune"] = make_finetune(voyage, made["base"], made["data"])
+    if until == "finetune":
+        return made
+    made["merged"] = make_merged(voyage, made["base"], made["finetune"])
+    made["gguf"] = _served(voyage, made["merged"], "gguf")
+    if until == "export":
+        return made
+    made["base_gguf"] = _served(voyage, made["base"], "base_gguf")
+    if until in ("evaluate", "report"):
+        base = evaluate.Forms(made["base"], made["base_gguf"])
+        tuned = evaluate.Forms(made["merged"], made["gguf"])
+        made["evaluate"] = evaluate.make_evaluation(voyage, made["data"], base=base, tuned=tuned)
+    if until in ("check", "report"):
+        forms = check.Forms(made["base"], made["finetune"], made["merged"], made["gguf"])
+        made["check"] = check.make_check(voyage, forms)
+    if until == "report":
+        made["report"] = make_report(voyage, made)
+    return made
+
+
+def _served(voyage: Voyage, model: Artifact, kind: str) -> Artifact:
+    """The form that is served: GGUF files, or the folder itself where the recipe exports safetensors only."""
+    if voyage.recipe.export.format == "safetensors":
+        voyage.run.note(kind, model)
+        return model
+    return make_gguf(voyage, model, kind=kind)
+
+
+def _save_recipe(voyage: Voyage) -> None:
+    loaded: LoadedRecipe = voyage.loaded
+    with explained_os_errors("saving the resolved recipe"):
+        text = dump_yaml(loaded.recipe.model_dump(mode="json"))
+        write_atomically(voyage.run.path / "recipe.yaml", f"# resolved from {loaded.path.name}\n{text}")
+
+
+def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
+    run = voyage.run.path
+    if until == "report":
+        voyage.log.say(f"read   {made['report'].path / 'report.html'}")
+        voyage.log.say(f"next   setsail serve {run}")
+    else:
+        voyage.log.say(f"next   setsail run {voyage.loaded.path}")
