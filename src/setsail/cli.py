@@ -136,9 +136,11 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+    before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page."""
-    raise typer.Exit(_call("serving:serve_run", run, host=host, port=port, engine=engine))
+    options = {"host": host, "port": port, "engine": engine, "before_check": before_check}
+    raise typer.Exit(_call("serving:serve_run", run, **options))
 
 
 @app.command()

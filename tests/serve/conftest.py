@@ -69,6 +69,14 @@ class Running:
         body = {"model": "support", "messages": [{"role": "user", "content": text}], **options}
         return self.post("/v1/chat/completions", body)
 
+    def wait_for_line(self, num_lines: int) -> str:
+        """The last line of the log, once it has so many; lines are written after the answer has left."""
+        deadline = time.monotonic() + 5
+        while len(self.lines) < num_lines:
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.005)
+        return self.lines[-1]
+
     def wait_until_idle(self, seconds: float) -> float:
         """How long it took until no slot was held and the engine had nothing in flight."""
         started_at = time.monotonic()
@@ -93,7 +101,7 @@ def listening(app: Any) -> Iterator[str]:
     while not server.started:
         time.sleep(0.005)
     try:
-        yield "http://127.0.0.1:%d" % server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)
@@ -102,15 +110,16 @@ def listening(app: Any) -> Iterator[str]:
 StartServer = Callable[..., Running]
 
 
-@pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[StartServer]:
+@contextlib.contextmanager
+def starter(folder: Path) -> Iterator[StartServer]:
     """Starts servers: `start(pace=50, rounds=100, settings=Serve(...), key_sha256=..., two=True, extra="汉字")`."""
     with contextlib.ExitStack() as stack:
 
         def echo(name: str, context: int, settings: Serve, pace: float, rounds: int) -> EngineProcess:
-            file = tmp_path / f"{name}.json"
+            file = folder / f"{name}.json"
             file.write_text(json.dumps({"tokens_per_second": pace, "rounds": rounds}))
-            engine = EngineProcess("echo", file, context, settings.slots, watch=Watch(backoff_seconds=0.5))
+            watch = Watch(backoff_seconds=0.5)
+            engine = EngineProcess("echo", file, context, settings.slots, watch=watch, say=lambda text: None)
             stack.callback(engine.close)
             return engine
 
@@ -125,17 +134,28 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             extra: str = "",
         ) -> Running:
             settings = settings or Serve()
-            tokenizer = make_tokenizer(tmp_path / "tokenizer", extra)
+            tokenizer = make_tokenizer(folder / "tokenizer", extra)
             engine = echo("support", context, settings, pace, rounds).start()
             served = {"support": ServedModel("support", tokenizer, engine, context, 1_700_000_000, "abc123def456")}
             if two:
                 base = echo("base", context, settings, pace, rounds)
-                served["base"] = ServedModel(
-                    "base", tokenizer, base, context, 1_700_000_000, "fed321", start=base.start
-                )
+                served["base"] = ServedModel("base", tokenizer, base, context, 1, "fed321", start=base.start)
             lines: list[str] = []
             app = build_app(served, settings, api_key_sha256=key_sha256, log=lines.append)
             url = stack.enter_context(listening(app))
             return Running(url, app.state.service, engine, lines, app)
 
         yield start
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    with starter(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One quick server for all tests of a file that leave nothing behind."""
+    with starter(tmp_path_factory.mktemp("server")) as start:
+        yield start(settings=Serve(max_tokens=2048))

@@ -56,7 +56,10 @@ def test_an_fp32_weight_is_its_own_master() -> None:
 
 def test_vectors_do_not_decay() -> None:
     groups = adamw(toy_model(), weight_decay=0.1).param_groups
-    assert {(weight.ndim, group["weight_decay"]) for group in groups for weight in group["params"]} == {(1, 0.0), (2, 0.1)}
+    assert {(weight.ndim, group["weight_decay"]) for group in groups for weight in group["params"]} == {
+        (1, 0.0),
+        (2, 0.1),
+    }
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

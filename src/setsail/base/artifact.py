@@ -163,7 +163,9 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest(**raw)
     except TypeError as error:
-        raise DamagedArtifact(f"its manifest.json is not a manifest: {error}", place=str(path), hint=_REBUILD) from error
+        raise DamagedArtifact(
+            f"its manifest.json is not a manifest: {error}", place=str(path), hint=_REBUILD
+        ) from error
 
 
 _REBUILD = "delete this folder and type the same command again: it will be rebuilt"

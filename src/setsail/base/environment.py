@@ -26,3 +26,8 @@ def read_environment() -> Environment:
         cache=Path(cache).expanduser(),
         interactive_allowed=not os.environ.get("CI"),
     )
+
+
+def without_key() -> dict[str, str]:
+    """This process's environment for a child that must not need an API key."""
+    return {name: value for name, value in os.environ.items() if name != "SETSAIL_API_KEY"}

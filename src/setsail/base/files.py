@@ -24,6 +24,8 @@ _REFUSALS = {
     errno.EFBIG: ("the file would pass the size limit of this process", "raise the limit (ulimit -f) or free space"),
     errno.EACCES: ("permission was denied", "check who owns the folder, or work in another one"),
     errno.EPERM: ("permission was denied", "check who owns the folder, or work in another one"),
+    errno.EEXIST: ("a file of that name is in the way", "move it, or use another name"),
+    errno.ENOTDIR: ("a file of that name is in the way", "move it, or use another name"),
     errno.EROFS: ("the file system is read-only", "work in a folder that can be written"),
 }
 

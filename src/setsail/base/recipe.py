@@ -135,6 +135,7 @@ class Recipe(Part):
     base: str = "smollm2-135m-instruct"
     template: str | None = None
     seed: int = 1
+    language: Literal["en", "zh"] = "en"
     data: Data
     finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()

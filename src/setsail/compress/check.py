@@ -20,10 +20,14 @@ from setsail.base.errors import CheckRefused
 
 @dataclass(frozen=True)
 class Probe:
-    """One held-out prompt. `prompt_ids` and `answer_ids` are as training renders them; the stop token ends an answer."""
+    """One held-out prompt: messages for chat, else a beginning of a text.
+
+    `prompt_ids` and `answer_ids` are as training renders them; the stop token ends an answer.
+    """
 
     row_id: str
     messages: tuple[Mapping[str, str], ...]
+    text: str
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     answer: str
@@ -94,6 +98,7 @@ class Finding:
     limit: float
     passed: bool
     detail: str = ""
+    bound: str = "≤"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Verdict:
         if breach is not None:
             raise CheckRefused(
                 f'"{breach.stage}" is not what was trained: {breach.check} is {breach.value:.4g}, '
-                f"the limit is {breach.limit:.4g}{'. ' if breach.detail else ''}{breach.detail}",
+                f"allowed is {breach.bound} {breach.limit:.4g}{'. ' if breach.detail else ''}{breach.detail}",
                 place=f"stage {breach.stage}",
                 hint="faithfulness.json beside the refusal has every figure; nothing after this stage can be trusted",
             )
@@ -159,7 +164,7 @@ def _at_most(stage: Observation, check: str, value: float, limit: float) -> Find
 
 
 def _at_least(stage: Observation, check: str, value: float, limit: float) -> Finding:
-    return Finding(stage.stage, check, value, limit, value >= limit)
+    return Finding(stage.stage, check, value, limit, value >= limit, bound="≥")
 
 
 def _token_ids(probes: Sequence[Probe], stage: Observation) -> Finding:

@@ -36,6 +36,8 @@ def clean_text(text: str) -> Cleaned:
     >>> clean_text("a\\x00b").changes
     ('control_characters',)
     """
+    if _is_plain(text):
+        return Cleaned(text, ())
     changes: list[str] = []
     for name, step in _STEPS:
         after = step(text)
@@ -43,6 +45,16 @@ def clean_text(text: str) -> Cleaned:
             changes.append(name)
             text = after
     return Cleaned(text, tuple(changes))
+
+
+def _is_plain(text: str) -> bool:
+    """A quick way out for most texts: printable ASCII whose white space is calm already."""
+    return (
+        text.isascii()
+        and text.replace("\n", "").isprintable()
+        and not any(run in text for run in ("  ", " \n", "\n\n\n"))
+        and text == text.strip()
+    )
 
 
 def _line_ends(text: str) -> str:

@@ -205,7 +205,9 @@ def _list_in(whole: object) -> list[object]:
 def _object(value: object, origin: str) -> Item:
     if isinstance(value, dict):
         return Record(origin, value)
-    return Drop(row_id(value, origin), origin, "not_an_object", f"a JSON {type(value).__name__} where a row was expected")
+    return Drop(
+        row_id(value, origin), origin, "not_an_object", f"a JSON {type(value).__name__} where a row was expected"
+    )
 
 
 def _json_words(error: Exception) -> str:
@@ -232,9 +234,7 @@ def _read_md(text: str, place: str) -> Iterator[Item]:
     yield from _blocks(text, place, starts=heading, ends=lambda line: False)
 
 
-def _blocks(
-    text: str, place: str, *, starts: Callable[[str], bool], ends: Callable[[str], bool]
-) -> Iterator[Item]:
+def _blocks(text: str, place: str, *, starts: Callable[[str], bool], ends: Callable[[str], bool]) -> Iterator[Item]:
     block: list[str] = []
     first = 1
     for number, line in enumerate([*text.splitlines(), None], start=1):
@@ -262,7 +262,7 @@ def _read_table(path: Path, place: str, container: str) -> Iterator[Item]:
                 for fields in batch.to_pylist():
                     number += 1
                     yield _checked(Record(f"{place}:{number}", fields))
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         words = str(error).split("\n", 1)[0]
         raise DataError(f"not a readable {container} file: {words}", place=place, hint="fetch it again") from error
     if not number:

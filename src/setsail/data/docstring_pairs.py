@@ -23,9 +23,12 @@ MAX_ANSWER_CHARACTERS = 1200
 # Blocks are added while the answer stays under this; the first block may be longer, up to the maximum.
 _ENOUGH_CHARACTERS = 700
 _ELSEWHERE = re.compile(
-    r"^(please )?(refer to|see|same as|this is an alias|alias for|scalar method identical|scalar attribute identical)\b", re.I
+    r"^(please )?(refer to|see|same as|this is an alias|alias for|scalar (method|attribute) identical)\b",
+    re.I,
 )
 _ELSEWHERE_CHARACTERS = 160
+_CODE = "```"
+_IMPORT = re.compile(r"^>>> (import|from) ")
 
 _QUESTIONS = {
     "summary": (
@@ -111,7 +114,7 @@ def _answers(entry: Documented, doc: Docstring) -> Iterator[tuple[str, str, str]
     if any(field.text.strip() for field in doc.raises):
         yield "", "raises", "\n".join(_raised(field) for field in doc.raises if field.text.strip())
     if doc.examples.strip():
-        yield "", "examples", _enough(to_blocks(doc.examples), needs_code=True)
+        yield "", "examples", _enough(_imports_inside(to_blocks(doc.examples)), needs_code=True)
     if doc.notes.strip():
         yield "", "notes", _enough(to_blocks(doc.notes))
 
@@ -123,6 +126,8 @@ def _enough(blocks: Sequence[str], *, needs_code: bool = False) -> str:
     for block in blocks:
         has_code = not needs_code or any("```" in part for part in kept)
         if kept and has_code and size + len(block) > _ENOUGH_CHARACTERS:
+            if block.startswith(_CODE) and len(kept) > 1 and not kept[-1].startswith(_CODE):
+                kept.pop()
             break
         kept.append(block)
         size += len(block) + 2
@@ -131,6 +136,16 @@ def _enough(blocks: Sequence[str], *, needs_code: bool = False) -> str:
     if needs_code and not any("```" in part for part in kept):
         return ""
     return "\n\n".join(kept)
+
+
+def _imports_inside(blocks: list[str]) -> list[str]:
+    """A first fence that only imports is put on top of the fence that uses it."""
+    lines = blocks[0].split("\n")[1:-1] if blocks and blocks[0].startswith(_CODE) else []
+    following = next((i for i, block in enumerate(blocks) if i and block.startswith(_CODE)), None)
+    if following is None or not lines or not all(_IMPORT.match(line) for line in lines):
+        return blocks
+    opening, rest = blocks[following].split("\n", 1)
+    return [*blocks[1:following], "\n".join([opening, *lines, rest]), *blocks[following + 1 :]]
 
 
 def _parameters(entry: Documented, doc: Docstring, fields: Sequence[Field]) -> str:

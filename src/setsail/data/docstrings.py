@@ -27,11 +27,15 @@ _SECTIONS = {
     "notes": "notes",
     "note": "notes",
 }
+_OTHER_SECTIONS = {"attributes", "see also", "references"}
 _UNDERLINE = re.compile(r"^\s*(-{3,}|={3,}|~{3,})\s*$")
 _COLON_HEADER = re.compile(r"^([A-Z][A-Za-z ]{2,24}):\s*$")
 _SIGNATURE = re.compile(r"^[A-Za-z_][\w.]*\(")
-_SPHINX = re.compile(r"^:(param|parameter|arg|argument|keyword|key|returns?|raises?|except|type|rtype)\b([^:]*):\s*(.*)$")
+_SPHINX = re.compile(
+    r"^:(param|parameter|arg|argument|keyword|key|returns?|raises?|except|type|rtype)\b([^:]*):\s*(.*)$"
+)
 _GOOGLE_FIELD = re.compile(r"^(\*{0,2}[A-Za-z_][\w.]*(?:, \*{0,2}\w+)*)\s*(?:\(([^)]*)\))?\s*:\s*(.*)$")
+_NAMED_TYPE = re.compile(r"^([a-z_]\w*): (\S.*)$")
 _NAMES = re.compile(r"^(?:\*{0,2}[A-Za-z_]\w*|\.\.\.)(?:\s*,\s*(?:\*{0,2}[A-Za-z_]\w*|\.\.\.))*$")
 
 
@@ -97,14 +101,18 @@ def _without_signature(lines: list[str]) -> tuple[str, list[str]]:
     while calls < end and _SIGNATURE.match(lines[calls]):
         depth = 0
         while calls < end:
-            depth += lines[calls].count("(") + lines[calls].count("[") - lines[calls].count(")") - lines[calls].count("]")
+            depth += (
+                lines[calls].count("(") + lines[calls].count("[") - lines[calls].count(")") - lines[calls].count("]")
+            )
             calls += 1
             if depth <= 0:
                 break
     after = " ".join(lines[:calls]).strip()
     if not re.search(r"\)\s*(->.*)?$|\]\)$", after):
         return "", lines
-    return lines[0].strip() if calls == 1 else after, lines[calls:]
+    # Argument Clinic parts the call from the words by a line of two dashes.
+    rest = lines[calls + 1 :] if calls < len(lines) and lines[calls].strip() == "--" else lines[calls:]
+    return after, rest
 
 
 def _cut(lines: list[str]) -> tuple[list[str], Mapping[str, tuple[str, str]]]:
@@ -115,8 +123,8 @@ def _cut(lines: list[str]) -> tuple[list[str], Mapping[str, tuple[str, str]]]:
         if line.strip() and not line.startswith(" ") and _UNDERLINE.match(following):
             heads.append((index, index + 2, line.strip().rstrip(":").lower(), "numpydoc"))
         elif (match := _COLON_HEADER.match(line)) and following.startswith("  ") and following.strip():
-            if match.group(1).lower() in _SECTIONS or match.group(1).lower() in ("attributes", "see also", "references"):
-                heads.append((index, index + 1, match.group(1).lower(), "google"))
+            title = match.group(1).lower()
+            heads += [(index, index + 1, title, "google")] * (title in _SECTIONS or title in _OTHER_SECTIONS)
     sections: dict[str, tuple[str, str]] = {}
     ends = [head[0] for head in heads[1:]] + [len(lines)]
     for (_, start, title, style), end in zip(heads, ends, strict=False):
@@ -138,6 +146,8 @@ def _numpydoc_fields(text: str, part: str) -> list[Field]:
         name, colon, kind = (piece.strip() for piece in head.partition(" :"))
         if part == "parameters" and not _NAMES.match(name):
             continue
+        if part == "returns" and not colon and (near := _NAMED_TYPE.match(head)):
+            name, colon, kind = near.group(1), ":", near.group(2)
         if part != "parameters" and not colon:
             name, kind = ("", head) if part == "returns" else (head, "")
         fields.append(Field(name, kind, body))
@@ -175,14 +185,21 @@ def _headed(text: str) -> list[tuple[str, str]]:
 def _without_sphinx_fields(lines: list[str]) -> tuple[list[str], dict[str, list[Field]]]:
     kept: list[str] = []
     entries: list[tuple[str, str, list[str]]] = []
+    inside = False
     for line in lines:
         match = _SPHINX.match(line.strip()) if line.lstrip().startswith(":") else None
         if match:
-            entries.append((match.group(1), match.group(2).strip(), [match.group(3)]))
-        elif entries and line.strip():
+            entries.append((match.group(1), match.group(2).strip().replace("\\", ""), [match.group(3)]))
+            inside = True
+        elif inside and line.strip() and (line.startswith(" ") or entries[-1][2][-1]):
             entries[-1][2].append(line.strip())
-        elif not entries:
-            kept.append(line)
+        else:
+            # A blank line, and then a line that is not indented: ordinary text again.
+            inside = inside and not line.strip()
+            if inside:
+                entries[-1][2].append("")
+            else:
+                kept.append(line)
     kinds = {name: " ".join(text) for word, name, text in entries if word == "type"}
     returned = next((" ".join(text) for word, _, text in entries if word == "rtype"), "")
     fields: dict[str, list[Field]] = {"parameters": [], "returns": [], "raises": []}

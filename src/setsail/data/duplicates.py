@@ -11,13 +11,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from rensa import RMinHash, RMinHashLSH
+# A compiled module whose names no checker can see.
+from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportAttributeAccessIssue]
 
 from setsail.data.row import Row
 
 _NOT_WORDS = re.compile(r"[\W_]+")
+_ASCII_NOT_WORDS = {code: " " for code in range(128) if not chr(code).isalnum()}
 # A Chinese, Japanese or Korean character counts as a word of its own.
-_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\u3040-\u9fff\uac00-\ud7af]+")
+_WORDS = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\u3040-\u9fff\uac00-\ud7af]+"
+)
 _GRAM_WORDS = 5
 _PERMUTATIONS = 128
 _SEED = 20_26
@@ -36,6 +40,8 @@ def normalised(text: str) -> str:
     >>> normalised("How do I  reset it?!") == normalised("how do i reset it")
     True
     """
+    if text.isascii():
+        return " ".join(text.lower().translate(_ASCII_NOT_WORDS).split()) or text
     return _NOT_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip() or text
 
 
@@ -92,10 +98,14 @@ def jaccard(left: frozenset[int], right: frozenset[int]) -> float:
 
 def grams(text: str) -> frozenset[str]:
     """The runs of five words of a text; a shorter text is one run."""
-    words = _WORDS.findall(normalised(text)) or [text]
+    return frozenset(_gram_list(normalised(text)) or [text])
+
+
+def _gram_list(text: str) -> list[str]:
+    words = text.split() if text.isascii() else _WORDS.findall(text)
     if len(words) <= _GRAM_WORDS:
-        return frozenset([" ".join(words)])
-    return frozenset(" ".join(words[i : i + _GRAM_WORDS]) for i in range(len(words) - _GRAM_WORDS + 1))
+        return [" ".join(words)] if words else []
+    return list(map(" ".join, zip(*(words[start:] for start in range(_GRAM_WORDS)), strict=False)))
 
 
 class _Index:
@@ -103,7 +113,7 @@ class _Index:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        # With 32 bands of 4 a pair at 0.8 is proposed with probability 1 - 5e-8; at low thresholds more bands are needed.
+        # 32 bands of 4 propose a pair at 0.8 with probability 1 - 5e-8; low thresholds need more bands.
         self.lsh = RMinHashLSH(threshold, _PERMUTATIONS, 32 if threshold >= 0.6 else 64)
 
     def nearest(self, grams: frozenset[int], sketch: RMinHash, known: dict[int, frozenset[int]]) -> int | None:
@@ -119,7 +129,7 @@ class _Index:
 def _sketched(texts: Sequence[str]) -> Iterable[tuple[int, frozenset[int], RMinHash]]:
     """Each text's place, hashed grams and sketch; a batch at a time keeps memory flat."""
     for start in range(0, len(texts), _BATCH_TEXTS):
-        batch = [sorted(grams(text)) for text in texts[start : start + _BATCH_TEXTS]]
+        batch = [_gram_list(normalised(text)) or [text] for text in texts[start : start + _BATCH_TEXTS]]
         hashes = RMinHash.hash_token_sets(batch)
         sketches = RMinHash.from_token_sets(batch, num_perm=_PERMUTATIONS, seed=_SEED)
         for offset, (hashed, sketch) in enumerate(zip(hashes, sketches, strict=True)):

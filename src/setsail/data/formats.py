@@ -77,6 +77,12 @@ def recognise(
                 place=place,
                 hint=did_you_mean(column, found),
             )
+    if {"chosen", "rejected"} <= set(found) and name == "auto" and not mapped:
+        raise DataError(
+            f"preference pairs (chosen, rejected) cannot be used yet; found: {_listed(found)}",
+            place=place,
+            hint="keep the chosen answers only: data.columns: {prompt: prompt, completion: chosen}",
+        )
     for candidate in FORMATS if name == "auto" else [name]:
         required, optional = FORMATS[candidate]
         places = {part: _column(part, found, mapped) for part in (*required, *optional)}
@@ -87,7 +93,7 @@ def recognise(
     raise _nothing_fits(found, name, place)
 
 
-def to_row(record: Record, form: Format, *, task: str, system: str | None = None) -> Row | Drop:
+def to_row(record: Record, form: Format, *, system: str | None = None) -> Row | Drop:
     """The row that a record holds, or why it holds none. `system` is put before chats that have no system turn."""
     identity = row_id(dict(record.fields), record.origin)
     parts = {part: record.fields.get(column) for part, column in form.columns.items()}
@@ -144,12 +150,6 @@ def _column(part: str, found: list[str], mapped: Mapping[str, str]) -> str | Non
 
 
 def _nothing_fits(found: list[str], name: str, place: str) -> DataError:
-    if {"chosen", "rejected"} <= set(found):
-        return DataError(
-            f"preference pairs (chosen, rejected) cannot be used yet; found: {_listed(found)}",
-            place=place,
-            hint="keep the chosen answers: data.columns: {prompt: …, completion: …}",
-        )
     wanted = " or ".join(" and ".join(FORMATS[n][0]) for n in ([name] if name != "auto" else FORMATS))
     return DataError(
         f"no columns for {wanted}; found: {_listed(found)}",

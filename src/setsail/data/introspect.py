@@ -30,7 +30,7 @@ class Documented(TypedDict):
 
 
 def public_modules(package: ModuleType) -> dict[str, ModuleType]:
-    """The package and every module in it that it shows: no underscore, no tests, and named by `__all__` where there is one."""
+    """The package and the modules that it shows: no underscore, no tests, named by `__all__` where there is one."""
     found = {package.__name__: package}
     waiting = [package]
     while waiting:
@@ -65,17 +65,18 @@ def _imported(name: str) -> ModuleType | None:
 def documented(package_name: str) -> list[Documented]:
     """Every public function, class and method of a package that has a docstring of its own."""
     top = package_name.split(".", 1)[0]
-    best: dict[int, tuple[tuple[int, str], object]] = {}
+    best: dict[int, tuple[tuple[int, bool, str], object]] = {}
     for module_name, module in public_modules(importlib.import_module(package_name)).items():
         for name, value in _public_values(module):
             if not _belongs(value, top):
                 continue
             full = f"{module_name}.{name}"
-            rank = (full.count("."), full)
+            # Of several names the shortest, and of those the one that the thing calls itself: an alias is not listed.
+            rank = (full.count("."), name != getattr(value, "__name__", name), full)
             if id(value) not in best or rank < best[id(value)][0]:
                 best[id(value)] = (rank, value)
     entries: list[Documented] = []
-    for (_, full), value in sorted(best.values(), key=lambda item: item[0][1]):
+    for (_, _, full), value in sorted(best.values(), key=lambda item: item[0][2]):
         entries.extend(_entries(full, value))
     return entries
 

@@ -1,4 +1,4 @@
-"""reStructuredText as docstrings use it, turned into plain Markdown blocks.
+"""The markup of docstrings (reStructuredText, or Markdown already) as plain Markdown blocks.
 
 Roles become their text, doctests and literal blocks become code fences, directives that are not prose are dropped.
 What does not live here: the sections of a docstring (`docstrings.py`). The invariant: a block is never cut inside.
@@ -12,7 +12,10 @@ import textwrap
 _DIRECTIVE = re.compile(r"^(\s*)\.\. ([\w-]+(?::[\w-]+)?)::\s*(.*)$")
 _FOOTNOTE = re.compile(r"^\s*\.\.(\s|$)")
 _PROSE_DIRECTIVES = {"note", "warning", "tip", "important", "caution", "attention", "hint", "admonition"}
+_MARKDOWN_ADMONITION = re.compile(r'^\s*(?:!!!|\?\?\?\+?|===)(?: (\w+))?(?: "([^"]*)")?\s*$')
 _CODE_DIRECTIVES = {"code", "code-block", "sourcecode", "parsed-literal"}
+_CODE_SIGNS = re.compile(r"\w\(|\w = |^\s*(import|from|with|for|def|class|assert) |>>>")
+_REFERENCE = re.compile(r"\[(`[^`\]]+`)\]\[[^\]]*\]")
 _BULLET = re.compile(r"^\s*([-*+•]|\d+[.)]|\(?[a-z0-9]{1,2}\))\s+")
 _ROLE = re.compile(r":[a-zA-Z][\w:+-]*:`([^`]*)`")
 _TITLED = re.compile(r"^(.*?)\s*<[^<>]*>$", re.DOTALL)
@@ -21,6 +24,8 @@ _NAMED_LINK = re.compile(r"`([^`]+)`__?(?!\w)")
 _CITATION = re.compile(r"\s*\[(?:\d+|[A-Z][A-Za-z]*\d*)\]_(?!\w)")
 _DOUBLE = re.compile(r"``([^`]+)``")
 _SUBSTITUTION = re.compile(r"(?<!\w)\|(\w[\w ]*)\|(?!\w)")
+_FIELD = re.compile(r"^:([A-Z][\w ]*): (?=\S)")
+_SHORTENED = re.compile(r"`~([\w.]*\.)?(\w+)`")
 _ESCAPE = re.compile(r"\\([*_|`\\ ])")
 _TABLE_RULE = re.compile(r"^\s*(=+\s+=[=\s]*|\+[-=+]{3,})$")
 _DOCTEST_NOTE = re.compile(r"\s*#\s*doctest:.*$", re.MULTILINE)
@@ -48,12 +53,13 @@ def inline(text: str) -> str:
     """One paragraph on one line, with roles, links and escapes of reStructuredText turned into Markdown."""
     text = _reflow(text)
     text = _ROLE.sub(_role_text, text)
-    text = _LINK.sub(r"\1 (\2)", text)
-    text = _CITATION.sub("", text)
+    text = _LINK.sub(r"\1 (\2)", _FIELD.sub(r"\1: ", text))
+    text = _REFERENCE.sub(r"\1", _CITATION.sub("", text))
     pieces = _DOUBLE.split(text)
     for index in range(0, len(pieces), 2):
         plain = _NAMED_LINK.sub(lambda m: m.group(1) if m.group(0).endswith("_") else m.group(0), pieces[index])
-        pieces[index] = _ESCAPE.sub(r"\1", _SUBSTITUTION.sub(r"\1", plain))
+        plain = _SHORTENED.sub(r"`\2`", _SUBSTITUTION.sub(r"\1", plain))
+        pieces[index] = _ESCAPE.sub(r"\1", plain)
     for index in range(1, len(pieces), 2):
         pieces[index] = f"`{pieces[index]}`"
     return "".join(pieces).strip()
@@ -75,6 +81,16 @@ def _role_text(match: re.Match[str]) -> str:
 def _next_block(lines: list[str], place: int) -> tuple[int, list[str]]:
     """Where the next block ends, and its Markdown (nothing when it is dropped)."""
     line = lines[place]
+    if line.lstrip().startswith("```"):
+        end = next((i + 1 for i in range(place + 1, len(lines)) if lines[i].strip() == "```"), len(lines))
+        return end, [_markdown_fence(lines[place:end])]
+    admonition = _MARKDOWN_ADMONITION.match(line)
+    if admonition:
+        end = _indented_end(lines, place + 1, _indent(line))
+        return end, _admonition(admonition.group(1) or "", admonition.group(2) or "", lines[place + 1 : end])
+    if _indent(line) >= 4 and _announced(lines, place) and _CODE_SIGNS.search(line):
+        end = _indented_end(lines, place, 3)
+        return end, [_fence(textwrap.dedent("\n".join(lines[place:end])), "")]
     directive = _DIRECTIVE.match(line)
     if directive:
         end = _indented_end(lines, place + 1, _indent(line))
@@ -87,7 +103,7 @@ def _next_block(lines: list[str], place: int) -> tuple[int, list[str]]:
     end = _blank_after(lines, place)
     # A doctest may follow its sentence without a blank line between.
     end = next((i for i in range(place + 1, end) if lines[i].lstrip().startswith(">>>")), end)
-    end = next((i for i in range(place + 1, end) if _DIRECTIVE.match(lines[i])), end)
+    end = next((i for i in range(place + 1, end) if _starts_other_block(lines[i])), end)
     paragraph = lines[place:end]
     if any(_TABLE_RULE.match(row) for row in paragraph):
         return end, [_fence(textwrap.dedent("\n".join(paragraph)), "")]
@@ -97,6 +113,32 @@ def _next_block(lines: list[str], place: int) -> tuple[int, list[str]]:
         end = _list_end(lines, place)
         return end, [_list(lines[place:end])]
     return end, [inline(" ".join(paragraph))]
+
+
+def _starts_other_block(line: str) -> bool:
+    return bool(_DIRECTIVE.match(line) or _MARKDOWN_ADMONITION.match(line)) or line.lstrip().startswith("```")
+
+
+def _announced(lines: list[str], place: int) -> bool:
+    """Whether the words before a block end in a colon, so that the block is what they speak of."""
+    before = next((line.rstrip() for line in reversed(lines[:place]) if line.strip()), "")
+    return before.endswith(":") and not _BULLET.match(lines[place])
+
+
+def _markdown_fence(lines: list[str]) -> str:
+    """A fence of Markdown as it is, with the bare name of its language."""
+    language = re.match(r"\s*```(\w*)", lines[0])
+    body = lines[1:-1] if lines[-1].strip() == "```" else lines[1:]
+    return _fence(textwrap.dedent("\n".join(body)), language.group(1) if language else "")
+
+
+def _admonition(kind: str, title: str, body: list[str]) -> list[str]:
+    """A note or a tab of Markdown: its words under its title; an "abstract" only points to another page."""
+    inner = to_blocks("\n".join(body))
+    if kind == "abstract" or not inner:
+        return []
+    title = (title or kind.capitalize()).rstrip(":")
+    return [f"{title}:", *inner] if inner[0].startswith("```") else [f"{title}: {inner[0]}", *inner[1:]]
 
 
 def _literal(lines: list[str], place: int, end: int) -> tuple[int, list[str]]:

@@ -36,7 +36,9 @@ def read_package(source: str, *, timeout_seconds: float = IMPORT_SECONDS) -> Con
     package = _package_name(source)
     command = [sys.executable, "-P", "-W", "ignore", "-m", "setsail.data.introspect", package]
     try:
-        child = subprocess.run(command, capture_output=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL, check=False)
+        child = subprocess.run(
+            command, capture_output=True, timeout=timeout_seconds, stdin=subprocess.DEVNULL, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise DataError(
             f'importing "{package}" took longer than {timeout_seconds:g} seconds', place=f"data.source {source}"
@@ -70,7 +72,9 @@ def package_fingerprint(source: str) -> str:
 def _package_name(source: str) -> str:
     package = source.removeprefix(PREFIX).strip()
     if not _NAME.match(package):
-        raise DataError(f'"{package}" is not the name of a package', place=f"data.source {source}", hint="docstrings:numpy")
+        raise DataError(
+            f'"{package}" is not the name of a package', place=f"data.source {source}", hint="docstrings:numpy"
+        )
     top = package.split(".", 1)[0]
     try:
         found = top in sys.builtin_module_names or importlib.util.find_spec(top) is not None

@@ -82,7 +82,8 @@ def find(source: str, base_dir: Path) -> Found:
     """
     if "://" in source:
         raise DataError(
-            f'data.source "{source}" is a web address', hint="fetch the file first, then name it: data.source: file.jsonl"
+            f'data.source "{source}" is a web address',
+            hint="fetch the file first, then name it: data.source: file.jsonl",
         )
     path = base_dir / Path(source).expanduser()
     with explained_os_errors(f'looking for "{source}"'):

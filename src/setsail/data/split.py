@@ -33,7 +33,9 @@ def split(rows: Sequence[Row], *, validation: float, test: float, seed: int) -> 
     for row in rows:
         sizes[_group(row)] = sizes.get(_group(row), 0) + 1
     wanted = {"test": round(test * len(rows)), "validation": round(validation * len(rows))}
-    wanted = {name: max(1, count) for name, count in wanted.items() if {"test": test, "validation": validation}[name] > 0}
+    wanted = {
+        name: max(1, count) for name, count in wanted.items() if {"test": test, "validation": validation}[name] > 0
+    }
     if len(sizes) <= len(wanted):
         raise DataError(
             f"{len(rows):,} rows fall into {len(sizes)} groups, too few for {len(wanted) + 1} parts",
@@ -43,7 +45,9 @@ def split(rows: Sequence[Row], *, validation: float, test: float, seed: int) -> 
     part_of: dict[str, str] = {}
     for name, count in wanted.items():
         part_of.update(dict.fromkeys(_take(order, sizes, part_of, count), name))
-    parts = Parts(*(tuple(r for r in rows if part_of.get(_group(r), "train") == n) for n in ("train", "validation", "test")))
+    parts = Parts(
+        *(tuple(r for r in rows if part_of.get(_group(r), "train") == n) for n in ("train", "validation", "test"))
+    )
     _check(parts, len(rows))
     return parts
 

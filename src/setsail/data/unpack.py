@@ -53,7 +53,9 @@ def _unpack(path: Path, place: str, num_packed: int, max_bytes: int) -> bytes:
                         hint="if you trust it, unpack it yourself and name the unpacked file",
                     )
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"the gzip is broken or cut short: {error}", place=place, hint="fetch the file again") from error
+        raise DataError(
+            f"the gzip is broken or cut short: {error}", place=place, hint="fetch the file again"
+        ) from error
     return b"".join(chunks)
 
 

@@ -11,6 +11,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -26,12 +27,15 @@ class Child:
     """A running worker. Start it on a thread that outlives it: on Linux it dies with the thread that started it."""
 
     def __init__(self, arguments: list[str]) -> None:
+        # What it leaves in its temporary folder is removed here, however it died.
+        self._folder = tempfile.TemporaryDirectory(prefix="setsail-engine-", ignore_cleanup_errors=True)
         # -P: a file called torch.py in the user's folder must not stand in for the library.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "setsail.engine.worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": self._folder.name},
         )
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
@@ -75,6 +79,7 @@ class Child:
             status = self._process.wait()
         self._listener.join(_END_SECONDS)
         cast(BinaryIO, self._process.stdout).close()
+        self._folder.cleanup()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return "\n".join([f"the engine's process {how}", *self._last_words])
 

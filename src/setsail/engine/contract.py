@@ -100,15 +100,22 @@ class TextEngine(Protocol):
     def apply_template(self, messages: list[dict[str, str]]) -> str: ...
 
 
-def fit_to_context(request: GenerationRequest, context: int) -> GenerationRequest:
+def fit_to_context(request: GenerationRequest, context: int, num_tokens: int | None = None) -> GenerationRequest:
     """The request with `max_tokens` cut to the room that is left after the prompt.
 
-    Raises: UserError when the prompt leaves no room for one token.
+    Raises: UserError when the prompt leaves no room for one token, or holds an id that a vocabulary of `num_tokens`
+    does not have (a model would read past the end of its embedding).
     """
     num_prompt = len(request.prompt_ids)
     if num_prompt >= context:
         raise UserError(
             f"the prompt has {num_prompt} tokens and the context holds {context}, the answer included",
             hint="shorten the prompt, or serve with a larger context",
+        )
+    strangers = [i for i in request.prompt_ids if i < 0 or (num_tokens is not None and i >= num_tokens)]
+    if strangers:
+        raise UserError(
+            f"the prompt holds the token id {strangers[0]} and the model knows {num_tokens} tokens",
+            hint="encode the prompt with the tokenizer of this model",
         )
     return replace(request, max_tokens=min(request.max_tokens, context - num_prompt))

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 
 from setsail.base.errors import ModelError
-from setsail.engine.contract import Event, Finished, GenerationRequest, Token, fit_to_context
+from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context
+from setsail.engine.slots import Slots
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,29 @@ class _Running:
     num_emitted: int = 0
 
 
-@dataclass
 class EchoEngine:
     """Echoes up to `slots` requests at once, one token of each per step; the rest wait in order."""
 
-    context: int
-    slots: int
-    settings: EchoSettings
-    name: str = "echo"
-    _waiting: dict[int, GenerationRequest] = field(default_factory=dict)
-    _running: dict[int, _Running] = field(default_factory=dict)
-    _cancelled: list[int] = field(default_factory=list)
-    _next_step: float = 0.0
+    name = "echo"
+
+    def __init__(self, settings: EchoSettings, *, context: int, slots: int) -> None:
+        self.context = context
+        self._settings = settings
+        self._slots = Slots(slots, self._start)
+        self._next_step = 0.0
 
     def submit(self, request_id: int, request: GenerationRequest) -> None:
-        self._waiting[request_id] = fit_to_context(request, self.context)
+        self._slots.add(request_id, fit_to_context(request, self.context))
 
     def cancel(self, request_id: int) -> None:
-        if self._waiting.pop(request_id, None) or self._running.pop(request_id, None):
-            self._cancelled.append(request_id)
+        self._slots.drop(request_id)
 
     def poll(self, timeout_seconds: float) -> list[Event]:
-        events: list[Event] = [(request_id, Finished("cancelled")) for request_id in self._cancelled]
-        self._cancelled.clear()
-        self._fill_slots()
-        if not self._running or not self._wait_for_step(timeout_seconds):
+        events = self._slots.take_cancelled()
+        self._slots.fill()
+        if not self._slots.running or not self._wait_for_step(timeout_seconds):
             return events
-        for request_id in list(self._running):
+        for request_id in list(self._slots.running):
             events += self._step(request_id)
         return events
 
@@ -71,40 +68,34 @@ class EchoEngine:
         return "".join(f"{message['role']}: {message['content']}\n" for message in messages)
 
     def close(self) -> None:
-        self._running.clear()
-        self._waiting.clear()
+        """Nothing is held."""
 
-    def _fill_slots(self) -> None:
-        while self._waiting and len(self._running) < self.slots:
-            request_id = next(iter(self._waiting))
-            request = self._waiting.pop(request_id)
-            turns = repeat(request.prompt_ids[::-1], self.settings.rounds)
-            self._running[request_id] = _Running(request, deque(chain.from_iterable(turns)))
+    def _start(self, _: int, request: GenerationRequest) -> _Running:
+        turns = repeat(request.prompt_ids[::-1], self._settings.rounds)
+        return _Running(request, deque(chain.from_iterable(turns)))
 
     def _wait_for_step(self, timeout_seconds: float) -> bool:
-        if not self.settings.tokens_per_second:
+        if not self._settings.tokens_per_second:
             return True
         pause = self._next_step - time.monotonic()
         if pause > timeout_seconds:
             time.sleep(timeout_seconds)
             return False
         time.sleep(max(pause, 0.0))
-        self._next_step = time.monotonic() + 1.0 / self.settings.tokens_per_second
+        self._next_step = time.monotonic() + 1.0 / self._settings.tokens_per_second
         return True
 
     def _step(self, request_id: int) -> list[Event]:
-        running = self._running[request_id]
+        running = self._slots.running[request_id]
         request = running.request
         if not running.reply or running.reply[0] in request.stop_ids:
-            del self._running[request_id]
-            return [(request_id, Finished("stop"))]
+            return [self._slots.end(request_id, "stop")]
         token_id = running.reply.popleft()
         running.num_emitted += 1
         certain = ((token_id, 0.0),) if request.num_logprobs else ()
         events: list[Event] = [(request_id, Token(token_id, 0.0 if certain else None, certain))]
         if running.num_emitted == request.max_tokens:
-            del self._running[request_id]
-            events.append((request_id, Finished("length")))
+            events.append(self._slots.end(request_id, "length"))
         return events
 
 
@@ -117,4 +108,4 @@ def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -
             f"not an echo model: {error}", place=str(model), hint='write {"tokens_per_second": 50}'
         ) from None
     time.sleep(settings.load_seconds)
-    return EchoEngine(context, slots, settings)
+    return EchoEngine(settings, context=context, slots=slots)

@@ -319,7 +319,7 @@ class EngineProcess:
 
 def _read_failure(failed: dict[str, str | None]) -> SetsailError:
     kind = getattr(errors, str(failed["kind"]), SetsailError)
-    return kind(failed["message"], place=failed["place"], hint=failed["hint"])
+    return kind(str(failed["message"]), place=failed["place"], hint=failed["hint"])
 
 
 def _say_to_stderr(text: str) -> None:

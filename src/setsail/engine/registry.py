@@ -7,12 +7,15 @@ architecture and by what is installed, never by a file's name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
 from setsail.base.errors import UserError, did_you_mean
 from setsail.engine.contract import Engine
+from setsail.engine.gguf_limits import read_limits
 
 ENGINES = {
     "openvino": "setsail.engine.openvino:open_engine",
@@ -20,15 +23,43 @@ ENGINES = {
     "torch": "setsail.engine.torch:open_engine",
     "echo": "setsail.engine.echo:open_engine",
 }
+OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine's name, and the sentence that says why."""
+
+    name: str
+    reason: str
+
+
+def choose(model: Path) -> Choice:
+    """The engine for a model: a GGUF file's by its architecture and what is installed, a folder's is torch.
+
+    Raises: ModelError when there is no such model or the file is damaged.
+    """
+    if model.is_dir():
+        return Choice("torch", f"{model.name} is a Hugging Face folder, which the torch engine reads")
+    architecture = read_limits(model).architecture
+    readable = architecture in OPENVINO_ARCHITECTURES
+    if readable and find_spec("openvino_genai"):
+        return Choice(
+            "openvino", f"OpenVINO reads GGUF files of the architecture {architecture} and is the fastest here"
+        )
+    why = "openvino-genai is not installed" if readable else f"OpenVINO does not read the architecture {architecture}"
+    return Choice("llamacpp", f"{why}; llama.cpp may")
 
 
 def open_engine(name: str, model: Path, *, context: int, slots: int, threads: int | None = None) -> Engine:
-    """The engine called `name`, loaded with `model` in this process (a server uses `process.EngineProcess` instead).
+    """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
     Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
     """
+    if name == "auto":
+        name = choose(model).name
     if name not in ENGINES:
-        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, ENGINES))
+        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
     return opener(model, context=context, slots=slots, threads=threads)

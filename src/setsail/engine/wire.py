@@ -1,6 +1,6 @@
 """The lines that travel between an engine's process and its parent: one JSON object a line, both ways.
 
-Parent to child: {"op": "submit" | "cancel" | "tokenize" | "apply_template", "id": n, …}; closing the pipe ends the child.
+Parent to child: {"op": "submit" | "cancel" | "tokenize" | "apply_template", "id": n, …}; a closed pipe ends it.
 Child to parent: {"ready": {…}} or {"failed": {…}} once, then {"id": n, "token": …}, {"id": n, "finished": …},
 {"id": n, "reply": …} or {"id": n, "refused": …}.
 """

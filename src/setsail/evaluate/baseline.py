@@ -19,6 +19,7 @@ from setsail.evaluate.question import Question, question_of, question_text
 from setsail.evaluate.system import Answer, System
 
 _NGRAMS = (2, 3, 4)
+_BETWEEN = "\x00"  # between features: a character that no feature holds
 _QUESTIONS_AT_ONCE = 256
 
 
@@ -44,7 +45,7 @@ class NearestNeighbour:
         found = []
         for start in range(0, len(prompts), _QUESTIONS_AT_ONCE):
             part = prompts[start : start + _QUESTIONS_AT_ONCE]
-            asked = self.vectorizer.transform([question_text(prompt) for prompt in part])
+            asked = self.vectorizer.transform([_features(prompt) for prompt in part])
             # Rounded, so that the last bit of a sum does not decide between equals; argmax takes the first.
             cosines = np.round((asked @ self.vectors.T).toarray(), 6)
             found += [self._neighbour(int(best), cosines[row, best]) for row, best in enumerate(cosines.argmax(axis=1))]
@@ -66,14 +67,15 @@ def fit_nearest(train_rows: Sequence[Row]) -> NearestNeighbour:
     if not train_rows:
         raise ValueError("a nearest neighbour needs at least one training row")
     known = sorted((question_of(row) for row in train_rows), key=lambda question: question.row_id)
-    vectorizer = TfidfVectorizer(tokenizer=_features, token_pattern=None, lowercase=False, sublinear_tf=True)
-    vectors = csr_matrix(vectorizer.fit_transform([question_text(question.prompt) for question in known]))
+    vectorizer = TfidfVectorizer(token_pattern=f"[^{_BETWEEN}]+", lowercase=False, sublinear_tf=True)
+    vectors = csr_matrix(vectorizer.fit_transform([_features(question.prompt) for question in known]))
     return NearestNeighbour(vectorizer, vectors, tuple(known))
 
 
-def _features(text: str) -> list[str]:
-    """Words, and the character n-grams inside each stretch between spaces; a text of nothing has one feature."""
+def _features(prompt: Sequence[Message]) -> str:
+    """Words, and the character n-grams inside each stretch between spaces, set apart; nothing asked is one feature."""
+    text = question_text(prompt).lower().replace(_BETWEEN, " ")
     words = [f"w {token}" for token in rouge_tokens(text)]
-    stretches = [f"^{stretch}$" for stretch in text.lower().split()]
+    stretches = [f"^{stretch}$" for stretch in text.split()]
     grams = [piece[i : i + n] for piece in stretches for n in _NGRAMS for i in range(len(piece) - n + 1)]
-    return [*words, *grams] or [""]
+    return _BETWEEN.join([*words, *grams] or [" "])

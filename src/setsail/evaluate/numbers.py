@@ -18,7 +18,8 @@ def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
     ('−1.3', '98 %')
     """
     if metric == "exact_stop":
-        return _signed(f"{abs(value) * 100:.0f} %", value, signed)
+        # A difference of two rates is in percentage points, not in percent of either.
+        return _signed(f"{abs(value) * 100:.0f} {'pp' if signed else '%'}", value, signed)
     digits = {"bits_per_byte": 3, "rouge_l": 3, "num_tokens": 0, "num_characters": 0}.get(metric, 1)
     return _signed(f"{abs(value):,.{digits}f}", value, signed)
 

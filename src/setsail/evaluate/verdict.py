@@ -6,6 +6,7 @@ make a system "better" while another judged metric shows it worse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -108,7 +109,8 @@ def sentence(comparison: Comparison, language: Language = "en") -> str:
         "minimum": MIN_UNITS,
     }
     text = _say(_case(comparison, lead), language).format(**words)
-    return text[0].upper() + text[1:] + _others(comparison, lead, language)
+    text = text[0].upper() + text[1:] + _others(comparison, lead, language)
+    return _spaced(text) if language == "zh" else text
 
 
 def system_name(name: str, language: Language = "en") -> str:
@@ -161,6 +163,11 @@ def _lead_words(metric: str, lead: Difference, language: Language) -> str:
         gap=numbers.metric_value(metric, lead.gap.value, signed=True),
         interval=numbers.metric_interval(metric, lead.gap, signed=True),
     )
+
+
+def _spaced(text: str) -> str:
+    """A thin habit of Chinese typesetting: a space between Han and Latin letters or figures."""
+    return re.sub(r"(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9])", " ", text)
 
 
 def _say(key: str, language: Language) -> str:

@@ -183,14 +183,7 @@ def _import_folder(folder: Path, out: Path, log: Log) -> None:
 
 def _copy_weights(folder: Path, out: Path, log: Log) -> None:
     sources = layout_of(folder)
-    layout = {}
-    for name, (file, shape, code) in sources.items():
-        dtype = target_dtype(code)
-        if dtype is None:
-            raise ModelError(
-                f'tensor "{name}" is of kind {code}', place=str(file), hint="use the model in bf16 or float32"
-            )
-        layout[name] = (shape, dtype)
+    layout = {name: (shape, target_dtype(code)) for name, (_, shape, code) in sources.items()}
 
     def tensor(name: str) -> torch.Tensor:
         with safe_open(sources[name][0], framework="pt") as file:
@@ -202,15 +195,16 @@ def _copy_weights(folder: Path, out: Path, log: Log) -> None:
 def _import_tokenizer_settings(folder: Path, out: Path) -> None:
     """tokenizer_config.json with special tokens as plain text and the template in a file of its own."""
     path = folder / "tokenizer_config.json"
-    settings = read_json(path) if path.is_file() else {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings: dict[str, Any] = read_json(path) if path.is_file() else {"tokenizer_class": "PreTrainedTokenizerFast"}
     settings.pop("auto_map", None)
     template = settings.pop("chat_template", None)
     if isinstance(template, list):
         named = {item.get("name"): item.get("template") for item in template if isinstance(item, dict)}
         template = named.get("default")
     for token in SPECIAL_TOKENS:
-        if isinstance(settings.get(token), dict):
-            settings[token] = settings[token]["content"]
+        value = settings.get(token)
+        if isinstance(value, dict):
+            settings[token] = value.get("content")
     _write_json(out / "tokenizer_config.json", settings)
     if (folder / "chat_template.jinja").is_file():
         shutil.copyfile(folder / "chat_template.jinja", out / "chat_template.jinja")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,26 @@ class LoraLinear(nn.Module):
         # addmm reads the frozen output once and keeps no scaled copy of the product.
         return torch.addmm(frozen.flatten(0, -2), low, up.t(), alpha=self.scale).view_as(frozen)
 
-    def delta(self) -> torch.Tensor:
-        """What merging adds to the weight, in float32."""
-        return (self.lora_b.detach() @ self.lora_a.detach()) * self.scale
+    def delta(self) -> Delta:
+        """What merging adds to the weight."""
+        return Delta(self.lora_a.detach(), self.lora_b.detach(), self.scale)
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What an adapter adds to one weight, kept as its two factors until it is needed."""
+
+    down: torch.Tensor  # A, [rank, in]
+    up: torch.Tensor  # B, [out, rank]
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.up.shape[0], self.down.shape[1]
+
+    def value(self) -> torch.Tensor:
+        """scale·B·A in float32."""
+        return (self.up.float() @ self.down.float()) * self.scale
 
 
 def add_lora(model: nn.Module, lora: Lora, seed: int) -> None:
@@ -130,20 +148,32 @@ def load_adapter(model: nn.Module, folder: Path, *, base_sha256: str | None = No
     Raises: ModelError for an adapter of another base (by sha256 when both are known, else by names and shapes), for
     settings other than plain LoRA, and for damaged files.
     """
+    if base_sha256:
+        check_base(folder, base_sha256)
+    deltas = read_deltas(folder)
+    layers = dict(model.named_modules())
+    for name, delta in deltas.items():
+        _check_fits(layers.get(name), name, delta, folder=folder)
+    model.requires_grad_(False)
+    for name, delta in deltas.items():
+        wrapped = _wrap(model, name, rank=delta.down.shape[0], scale=delta.scale)
+        wrapped.lora_a.data.copy_(delta.down)
+        wrapped.lora_b.data.copy_(delta.up)
+
+
+def read_deltas(folder: Path) -> dict[str, Delta]:
+    """What an adapter adds to each layer, by the layer's name.
+
+    Raises: ModelError for anything but a whole adapter of plain LoRA.
+    """
     config = read_adapter_config(folder)
     weights = folder / WEIGHTS_FILE
-    known = adapter_base_sha256(folder)
-    if base_sha256 and known and known != base_sha256:
-        raise _other_base(folder, config, f"it was trained on weights {known[:12]}…, these are {base_sha256[:12]}…")
-    pairs = _pairs(_read_tensors(weights), weights)
-    layers = dict(model.named_modules())
-    for name, (down, up) in pairs.items():
-        _check_fits(layers.get(name), name, (down, up), folder=folder, config=config)
-    model.requires_grad_(False)
-    for name, (down, up) in pairs.items():
-        wrapped = _wrap(model, name, rank=down.shape[0], scale=config["lora_alpha"] / config["r"])
-        wrapped.lora_a.data.copy_(down)
-        wrapped.lora_b.data.copy_(up)
+    rank, scale = int(config["r"]), config["lora_alpha"] / config["r"]
+    deltas = {name: Delta(down, up, scale) for name, (down, up) in _pairs(_read_tensors(weights), weights).items()}
+    for name, delta in deltas.items():
+        if delta.down.ndim != 2 or delta.up.ndim != 2 or delta.down.shape[0] != rank or delta.up.shape[1] != rank:
+            raise ModelError(f'layer "{name}" is not of rank {rank}, as {CONFIG_FILE} says', place=str(weights))
+    return deltas
 
 
 def merge_lora(model: nn.Module) -> None:
@@ -153,7 +183,7 @@ def merge_lora(model: nn.Module) -> None:
     """
     for name, module in list(lora_modules(model)):
         weight = module.base.weight
-        weight.data = (weight.data.float() + module.delta()).to(weight.dtype)
+        weight.data = (weight.data.float() + module.delta().value()).to(weight.dtype)
         _replace(model, name, module.base)
 
 
@@ -172,6 +202,23 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
             raise ModelError(f"{key} is {value!r}, not a positive number", place=str(folder / CONFIG_FILE))
     return config
+
+
+def check_base(folder: Path, base_sha256: str) -> None:
+    """Refuse an adapter that remembers other base weights; one that remembers none passes.
+
+    Raises: ModelError for an adapter of another base.
+    """
+    known = adapter_base_sha256(folder)
+    if known and known != base_sha256:
+        raise other_base(folder, f"it was trained on weights {known[:12]}…, these are {base_sha256[:12]}…")
+
+
+def other_base(folder: Path, why: str) -> ModelError:
+    """The error for an adapter that does not belong here, with the base that it names."""
+    base = read_json(folder / CONFIG_FILE).get("base_model_name_or_path")
+    hint = f'use the base it was trained on: "{base}"'
+    return ModelError(f"this adapter belongs to another base model: {why}", place=str(folder), hint=hint)
 
 
 def adapter_base_sha256(folder: Path) -> str | None:
@@ -241,28 +288,11 @@ def _pairs(tensors: dict[str, torch.Tensor], weights: Path) -> dict[str, tuple[t
     return {name: (pair["A"], pair["B"]) for name, pair in found.items()}
 
 
-def _check_fits(
-    layer: nn.Module | None,
-    name: str,
-    pair: tuple[torch.Tensor, torch.Tensor],
-    *,
-    folder: Path,
-    config: dict[str, Any],
-) -> None:
+def _check_fits(layer: nn.Module | None, name: str, delta: Delta, *, folder: Path) -> None:
     if isinstance(layer, LoraLinear):
         raise ModelError(f'the model has an adapter already (layer "{name}")', place=str(folder))
     if not isinstance(layer, nn.Linear):
-        raise _other_base(folder, config, f'the model has no linear layer "{name}"')
-    down, up = pair
-    rank = int(config["r"])
-    if down.shape != (rank, layer.in_features) or up.shape != (layer.out_features, rank):
-        sizes = f"{tuple(up.shape)}·{tuple(down.shape)} for {(layer.out_features, layer.in_features)} at rank {rank}"
-        raise _other_base(folder, config, f'layer "{name}" does not fit: {sizes}')
-
-
-def _other_base(folder: Path, config: dict[str, Any], why: str) -> ModelError:
-    return ModelError(
-        f"this adapter belongs to another base model: {why}",
-        place=str(folder),
-        hint=f'use the base it was trained on: "{config.get("base_model_name_or_path")}"',
-    )
+        raise other_base(folder, f'the model has no linear layer "{name}"')
+    if delta.shape != (layer.out_features, layer.in_features):
+        sizes = f"{delta.shape} where the model has {(layer.out_features, layer.in_features)}"
+        raise other_base(folder, f'layer "{name}" has shape {sizes}')

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from setsail.base.errors import ModelError
 from setsail.base.log import Log
 from setsail.models.weights import read_header, weight_files
 
@@ -29,9 +30,14 @@ CODES = {
 DTYPES = {code: dtype for dtype, code in CODES.items()}
 
 
-def target_dtype(code: str) -> torch.dtype | None:
-    """bfloat16 for every kind of float, integers as they are; None for kinds that a plain model does not have."""
-    return torch.bfloat16 if code in FLOATS else DTYPES.get(code)
+def target_dtype(code: str) -> torch.dtype:
+    """bfloat16 for every kind of float, integers as they are.
+
+    Raises: ModelError for kinds that a plain model does not have.
+    """
+    if code not in FLOATS and code not in DTYPES:
+        raise ModelError(f"a tensor is of kind {code}", hint="use the model in bf16 or float32")
+    return torch.bfloat16 if code in FLOATS else DTYPES[code]
 
 
 def layout_of(folder: Path) -> dict[str, tuple[Path, list[int], str]]:
@@ -65,5 +71,5 @@ def write_safetensors(
         for name, (shape, dtype) in layout.items():
             value = tensor(name).to(dtype).contiguous()
             assert list(value.shape) == list(shape), (name, value.shape, shape)
-            value.view(-1).view(torch.uint8).numpy().tofile(file)
+            file.write(value.view(-1).view(torch.uint8).numpy().data)
             progress.advance()

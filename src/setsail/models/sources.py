@@ -15,7 +15,7 @@ from typing import Literal
 from setsail.base.errors import ModelError, did_you_mean
 from setsail.base.files import sha256_of
 from setsail.models import gguf_file, hub, packaged
-from setsail.models.weights import CONVERT_HINT, PICKLE_SUFFIXES, weight_files
+from setsail.models.weights import CONVERT_HINT, PICKLE_SUFFIXES, SIDE_FILES, weight_files
 
 NOT_STATED = "not stated"
 CARD_LICENCE = re.compile(r"^licen[cs]e:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
@@ -89,7 +89,7 @@ def _folder_sha256(folder: Path) -> str:
     """One sha256 over the files that an import reads."""
     if not (folder / "config.json").is_file():
         raise ModelError("this folder is no model: it has no config.json", place=str(folder), hint=_folder_hint(folder))
-    files = [*weight_files(folder), *sorted(folder.glob("*.json")), *sorted(folder.glob("*.jinja"))]
+    files = [*weight_files(folder), *(folder / name for name in SIDE_FILES if (folder / name).is_file())]
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())

@@ -15,6 +15,8 @@ from typing import Any
 from setsail.base.errors import ModelError
 from setsail.base.files import sha256_of
 
+# What a model folder holds beside its weights.
+SIDE_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 LARGEST_HEADER_BYTES = 100_000_000
 BITS = {

@@ -5,7 +5,7 @@ Pure functions of what was generated; nothing here waits or sends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class ChatShape:
     def first(self) -> Json | None:
         return self._chunk({"role": "assistant", "content": ""}, (), None)
 
-    def delta(self, text: str, tokens: Iterable[Token]) -> Json:
+    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         return self._chunk({"content": text}, tokens, None)
 
     def last(self, reason: str) -> Json:
@@ -62,16 +62,16 @@ class ChatShape:
     def usage(self, usage: Json) -> Json:
         return {**self.heading.wrap("chat.completion.chunk", []), "usage": usage}
 
-    def whole(self, text: str, tokens: Iterable[Token], reason: str, usage: Json) -> Json:
+    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json) -> Json:
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": self._logprobs(tokens), "finish_reason": reason}
         return {**self.heading.wrap("chat.completion", [choice]), "usage": usage}
 
-    def _chunk(self, delta: Json, tokens: Iterable[Token], reason: str | None) -> Json:
-        choice = {"delta": delta, "logprobs": self._logprobs(tokens), "finish_reason": reason}
+    def _chunk(self, delta: Json, tokens: Sequence[Token], reason: str | None) -> Json:
+        choice = {"delta": delta, "logprobs": self._logprobs(tokens) if tokens else None, "finish_reason": reason}
         return self.heading.chunk("chat.completion.chunk", choice)
 
-    def _logprobs(self, tokens: Iterable[Token]) -> Json | None:
+    def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if not self.heading.logprobs:
             return None
         return {"content": [self._token_logprobs(token) for token in tokens], "refusal": None}
@@ -95,7 +95,7 @@ class TextShape:
     def first(self) -> Json | None:
         return None
 
-    def delta(self, text: str, tokens: Iterable[Token]) -> Json:
+    def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         return self.heading.chunk("text_completion", self._choice(text, tokens, None))
 
     def last(self, reason: str) -> Json:
@@ -104,14 +104,14 @@ class TextShape:
     def usage(self, usage: Json) -> Json:
         return {**self.heading.wrap("text_completion", []), "usage": usage}
 
-    def whole(self, text: str, tokens: Iterable[Token], reason: str, usage: Json) -> Json:
+    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json) -> Json:
         choice = {"index": 0, **self._choice(text, tokens, reason)}
         return {**self.heading.wrap("text_completion", [choice]), "usage": usage}
 
-    def _choice(self, text: str, tokens: Iterable[Token], reason: str | None) -> Json:
-        return {"text": text, "logprobs": self._logprobs(list(tokens)), "finish_reason": reason}
+    def _choice(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
+        return {"text": text, "logprobs": self._logprobs(tokens), "finish_reason": reason}
 
-    def _logprobs(self, tokens: list[Token]) -> Json | None:
+    def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if not self.heading.logprobs:
             return None
         texts = [token_text(self.heading.tokenizer, token.token_id) for token in tokens]

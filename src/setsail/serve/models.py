@@ -58,11 +58,8 @@ class LiveModel:
 
     def enter(self) -> Ticket:
         """A place at the gate. Raises `ApiError`: 503 when the engine is down, 429 when the queue is full."""
-        if self.state in ("failed", "closed"):
-            raise ApiError(503, f"the engine of {self.served.name} is {self.state}", code="engine_down")
-        if self.state == "restarting":
-            message = f"the engine of {self.served.name} is restarting"
-            raise ApiError(503, message, code="engine_down", retry_after_seconds=2)
+        if self.state in ("failed", "closed", "restarting"):
+            raise self._engine_down()
         try:
             return self.gate.enter()
         except GateFull as full:
@@ -71,6 +68,12 @@ class LiveModel:
             raise ApiError(
                 429, message, code="queue_full", hint=hint, retry_after_seconds=full.retry_after_seconds
             ) from None
+
+    def _engine_down(self) -> ApiError:
+        failure = self.served.engine.failure
+        message = f"the engine of {self.served.name} is {self.state}" + (f": {failure.message}" if failure else "")
+        retry_after_seconds = 2 if self.state == "restarting" else None
+        return ApiError(503, message, code="engine_down", retry_after_seconds=retry_after_seconds)
 
     async def wake(self) -> None:
         """Returns when the engine runs. Raises `ApiError` 503 when it cannot be started."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,11 @@ from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
 from setsail.stages.base import tokenizer_of
-from setsail.stages.engines import Choice, choose, model_file, open_process
+from setsail.stages.engines import ModelFile, file_to_serve, open_process
 from setsail.stages.export import gguf_name
 from setsail.stages.probes import Reference, observe_torch
 from setsail.stages.serving import served_apart
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.tasks.registry import load_task
 from setsail.tokens.tokenizer import Tokenizer
 
 RESULT = "faithfulness.json"
@@ -132,8 +132,8 @@ def _in_llamacpp(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[
     if not files or voyage.recipe.task != "chat":
         return []
     weights, file = next(iter(files.items()))
-    choice = Choice("llamacpp", file, "the reader that other tools share")
-    with open_process(choice, voyage.recipe, slots=4) as process:
+    reader = ModelFile(file, "llamacpp", "the reader that other tools share")
+    with open_process(reader, voyage.recipe, slots=4) as process:
         process.start()
         prompts = [_as_others_would(process, probe) for probe in probes]
         answers = _generate(process, prompts, probes, voyage.recipe, tokenizer_of(forms.served))
@@ -174,39 +174,36 @@ def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Obser
     """Over HTTP, as a client would ask: one request at a time, then eight at once."""
     recipe = voyage.recipe
     precision = recipe.export.weights[0] if _gguf_files(forms.served) else "bf16"
-    choice = choose(forms.served, recipe)
-    voyage.log.say(f"  served by {choice.name}: {choice.why}")
+    file = file_to_serve(forms.served, recipe)
+    voyage.log.say(f"  served by {file.engine}: {file.why}")
     observations = []
-    with served_apart(forms.served, recipe, choice) as address, Client(address) as client:
+    with served_apart(voyage.run.path, before_check=True) as address, Client(address) as client:
         client.wait_until_ready()
+        ask = partial(_ask, client, model=recipe.name, max_tokens=recipe.check.max_new_tokens)
         for at_once in (1, 8):
             with ThreadPoolExecutor(at_once) as pool:
-                answers = tuple(pool.map(lambda probe: _ask(client, probe, recipe), probes))
+                answers = tuple(pool.map(ask, probes))
             observations.append(Observation(f"served, {at_once} at once", precision, answers))
     return observations
 
 
-def _ask(client: Client, probe: Probe, recipe: Recipe) -> Answer:
-    task = load_task(recipe.task)
-    if task.name == "chat":
-        result = client.chat(probe.messages, max_tokens=recipe.check.max_new_tokens, temperature=0, with_token_ids=True)
+def _ask(client: Client, probe: Probe, *, model: str, max_tokens: int) -> Answer:
+    options = {"temperature": 0, "max_tokens": max_tokens, "return_token_ids": True}
+    if probe.messages:
+        result = client.chat(probe.messages, model=model, logprobs=True, top_logprobs=5, **options)
     else:
-        result = client.complete(probe.prompt_ids, max_tokens=recipe.check.max_new_tokens, temperature=0)
+        result = client.complete(probe.text, model=model, logprobs=5, **options)
     stopped = result.finish_reason == "stop"
-    ids = tuple(result.token_ids) + ((probe.stop_id,) if stopped else ())
-    first = {result.token_ids[0]: result.logprobs[0]} if result.logprobs and result.token_ids else {}
-    return Answer(tuple(result.prompt_ids), ids, result.text, stopped, first)
+    ids = result.token_ids + ((probe.stop_id,) if stopped else ())
+    first = {result.token_ids[0]: result.logprobs[0].logprob} if result.token_ids and result.logprobs else {}
+    known = {token: value for token, value in first.items() if value is not None}
+    return Answer(result.prompt_ids, ids, result.text, stopped, known)
 
 
 def _gguf_files(served: Artifact) -> dict[str, Path]:
     """The precisions of an export, in the recipe's order of names, and their files."""
     names = ("q8_0", "q4_0", "bf16", "f16")
     return {name: served.path / gguf_name(name) for name in names if gguf_name(name) in served.manifest.files}
-
-
-def served_file(served: Artifact, recipe: Recipe) -> Path:
-    """The file that the server opens."""
-    return model_file(served, recipe)
 
 
 def table(verdict: Verdict) -> list[str]:
@@ -216,4 +213,4 @@ def table(verdict: Verdict) -> list[str]:
 
 def _line(finding: Finding) -> str:
     mark = "✓" if finding.passed else "✗"
-    return f"{mark} {finding.stage:<20} {finding.check:<28} {finding.value:>10.4g}   limit {finding.limit:g}"
+    return f"{mark} {finding.stage:<20} {finding.check:<28} {finding.value:>10.4g}   {finding.bound} {finding.limit:g}"

@@ -37,9 +37,7 @@ def make_data(voyage: Voyage) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         summary = prepare(recipe.data, task=recipe.task, seed=recipe.seed, base_dir=folder, out=draft, log=voyage.log)
-        for sentence in summary.findings:
-            voyage.log.say(f"  {sentence}")
-        return summary.as_json()
+        return summary.as_dict()
 
     spec = StageSpec(
         kind="data",

@@ -8,32 +8,27 @@ from pathlib import Path
 from setsail.base.artifact import Artifact
 from setsail.base.recipe import Recipe
 from setsail.engine.process import EngineProcess
-from setsail.engine.registry import choose_engine
+from setsail.engine.registry import choose
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An engine for a model file, and the sentence that says why."""
+class ModelFile:
+    """A model file or folder, the engine that reads it, and the sentence that says why that one."""
 
-    name: str
-    model: Path
+    path: Path
+    engine: str
     why: str
 
 
-def model_file(artifact: Artifact, recipe: Recipe) -> Path:
-    """What is served of an artefact: its first GGUF file, or the folder itself."""
+def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
+    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named, or the one chosen."""
     first = artifact.path / f"model-{recipe.export.weights[0]}.gguf"
-    return first if first.name in artifact.manifest.files else artifact.path
-
-
-def choose(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> Choice:
-    """The engine that the recipe or the caller names, or the one that suits the file."""
-    model = model_file(artifact, recipe)
+    path = first if first.name in artifact.manifest.files else artifact.path
     wanted = engine or recipe.serve.engine
     if wanted != "auto":
-        return Choice(wanted, model, "you named it")
-    name, why = choose_engine(model)
-    return Choice(name, model, why)
+        return ModelFile(path, wanted, "you named it")
+    choice = choose(path)
+    return ModelFile(path, choice.name, choice.reason)
 
 
 def context_of(recipe: Recipe) -> int:
@@ -41,6 +36,6 @@ def context_of(recipe: Recipe) -> int:
     return recipe.serve.context or max(2048, recipe.finetune.context + recipe.serve.max_tokens)
 
 
-def open_process(choice: Choice, recipe: Recipe, *, slots: int | None = None) -> EngineProcess:
+def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None) -> EngineProcess:
     """A watched child process with the model, not yet started."""
-    return EngineProcess(choice.name, choice.model, context=context_of(recipe), slots=slots or recipe.serve.slots)
+    return EngineProcess(file.engine, file.path, context_of(recipe), slots or recipe.serve.slots)

@@ -26,11 +26,11 @@ from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
 from setsail.stages.base import tokenizer_of
 from setsail.stages.data import read_parts
-from setsail.stages.engines import choose, open_process
-from setsail.stages.examples import nats_of
+from setsail.stages.engines import file_to_serve, open_process
+from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.probes import fits
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.tasks.registry import load_task
-from setsail.tasks.task import Dropped
+from setsail.tokens.render import render
 from setsail.tokens.tokenizer import Tokenizer
 
 SLOTS = 32  # answers at once: nobody waits for a single one here
@@ -79,37 +79,37 @@ def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Forms, tuned
     clean, contamination = take_out(parts.test, parts.train, recipe.data.near_duplicates)
     tokenizer = tokenizer_of(tuned.weights)
     rows = _that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
-    nearest = fit_nearest(parts.train)
     systems = {
         "tuned": _model(tuned, recipe, voyage.log, "tuned"),
         "base": _model(base, recipe, voyage.log, "base"),
-        "nearest": System(answers=lambda prompts: [Answer(n.answer) for n in nearest.answers(prompts)]),
     }
+    if recipe.task == "chat":
+        systems["nearest"] = fit_nearest(parts.train).system()
     plan = Plan(num_samples=recipe.evaluate.samples, resamples=recipe.evaluate.resamples, seed=recipe.seed)
     return evaluate(systems, rows, draft, plan=plan, contamination=contamination)
 
 
 def _that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list[Row]:
-    """The rows that fit the context whole; the others cannot be scored and are counted."""
-    task, recipe = load_task(voyage.recipe.task), voyage.recipe
-    fit = [
-        row for row in rows if not isinstance(task.example(row, tokenizer, recipe.finetune.context, "drop"), Dropped)
-    ]
+    """The rows that go into the context whole; the others cannot be scored and are counted."""
+    fit = [row for row in rows if fits(row, tokenizer, voyage.recipe)]
     if len(fit) < len(rows):
         voyage.log.say(f"  {len(rows) - len(fit)} test rows are longer than the context and are not scored")
     return fit
 
 
 def _model(forms: Forms, recipe: Recipe, log: Log, name: str) -> System:
-    return System(answers=_answers(forms, recipe, log, name), nats=_nats(forms, recipe))
+    answers = _answers(forms, recipe, log, name) if recipe.task == "chat" else None
+    return System(answers=answers, nats=_nats(forms, recipe))
 
 
-def _answers(forms: Forms, recipe: Recipe, log: Log, name: str) -> Callable[[Sequence[tuple[Message, ...]]], list[Answer]]:
+def _answers(
+    forms: Forms, recipe: Recipe, log: Log, name: str
+) -> Callable[[Sequence[tuple[Message, ...]]], list[Answer]]:
     """Greedy answers by the engine that will serve the file, many at once."""
-    tokenizer, task = tokenizer_of(forms.served), load_task(recipe.task)
+    tokenizer = tokenizer_of(forms.served)
 
     def answers(prompts: Sequence[tuple[Message, ...]]) -> list[Answer]:
-        rendered = [task.render_prompt(prompt, tokenizer) for prompt in prompts]
+        rendered = [render(tokenizer, prompt, generation_prompt=True) for prompt in prompts]
         requests = [
             GenerationRequest(
                 prompt_ids=tuple(prompt.ids),
@@ -118,7 +118,7 @@ def _answers(forms: Forms, recipe: Recipe, log: Log, name: str) -> Callable[[Seq
             )
             for prompt in rendered
         ]
-        with open_process(choose(forms.served, recipe), recipe, slots=SLOTS) as process:
+        with open_process(file_to_serve(forms.served, recipe), recipe, slots=SLOTS) as process:
             process.start()
             with log.progress(f"answers of {name}", len(requests)) as progress:
                 completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
@@ -132,17 +132,17 @@ def _answers(forms: Forms, recipe: Recipe, log: Log, name: str) -> Callable[[Seq
 
 def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]]:
     """What the weights pay for the held-out answers."""
-    tokenizer, task = tokenizer_of(forms.weights), load_task(recipe.task)
+    tokenizer = tokenizer_of(forms.weights)
 
     def nats(rows: Sequence[Row]) -> list[float]:
         model = load_model(forms.weights.path, dtype=compute_dtype()).to(device())
-        examples = []
-        for row in rows:
-            made = task.example(row, tokenizer, recipe.finetune.context, "drop")
-            assert not isinstance(made, Dropped), "rows that do not fit were taken out before"
-            examples.append(made[0])
+        scored = examples_of(rows, tokenizer, recipe)
         with torch.inference_mode():
-            return nats_of(model, examples)
+            paid = nats_of(model, scored.examples)
+        by_row = dict.fromkeys((row.id for row in rows), 0.0)
+        for example, value in zip(scored.examples, paid, strict=True):
+            by_row[example.row_id] += value
+        return [by_row[row.id] for row in rows]
 
     return nats
 
@@ -150,10 +150,10 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
 def table(evaluation: Evaluation) -> list[str]:
     """The scores as lines of a terminal: a system a column, a metric a row, 95 % intervals beside the values."""
     names = list(evaluation.systems)
-    metrics = list(dict.fromkeys(metric for scores in evaluation.systems.values() for metric in scores.intervals))
+    metrics = list(dict.fromkeys(metric for scores in evaluation.systems.values() for metric in scores.metrics))
     lines = [f"{'':<16}" + "".join(f"{name:>26}" for name in names)]
     for metric in metrics:
-        cells = [scores.intervals.get(metric) for scores in evaluation.systems.values()]
+        cells = [scores.metrics.get(metric) for scores in evaluation.systems.values()]
         lines.append(
             f"{metric:<16}" + "".join(f"{metric_interval(metric, cell) if cell else '–':>26}" for cell in cells)
         )

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from setsail.base.recipe import Recipe
 from setsail.data.row import Row
-from setsail.tasks.registry import load_task
+from setsail.tasks.registry import find_task
 from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example, make_batch, pack
 from setsail.tokens.tokenizer import Tokenizer
@@ -39,7 +39,7 @@ class Examples:
 
 def examples_of(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe) -> Examples:
     """Every row as the recipe's task renders it, nothing left out in silence."""
-    task = load_task(recipe.task)
+    task = find_task(recipe.task)
     examples: list[Example] = []
     cut: list[str] = []
     left_out: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from setsail.base.log import size
 from setsail.compress.export import export_gguf, verify_single_rounding, weight_error
 from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
-from setsail.models.weights import weights_sha256
+from setsail.models.weights import SIDE_FILES, weights_sha256
 from setsail.stages.base import tokenizer_of
 from setsail.stages.stage import StageSpec, Voyage, make
 
@@ -21,23 +22,26 @@ def make_merged(voyage: Voyage, base: Artifact, finetune: Artifact) -> Artifact:
     """The tuned model as one Hugging Face folder, with the base's tokenizer and template."""
 
     def build(draft: Path) -> Mapping[str, Any]:
-        merge(base.path, finetune.path, draft)
+        if voyage.recipe.finetune.method == "lora":
+            merge(base.path, finetune.path, draft, log=voyage.log)
+        else:
+            for name in ("model.safetensors", *SIDE_FILES):
+                shutil.copyfile(finetune.path / name, draft / name)
         return {"weights_sha256": weights_sha256(draft)}
 
     return make(voyage, StageSpec("merged", {}, {"base": base, "finetune": finetune}, {}), build)
 
 
-def make_gguf(voyage: Voyage, model: Artifact, *, kind: str) -> Artifact:
-    """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of its weights."""
+def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Artifact:
+    """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of the model."""
     weights = voyage.recipe.export.weights if kind == "gguf" else voyage.recipe.export.weights[:1]
 
     def build(draft: Path) -> Mapping[str, Any]:
         metrics: dict[str, Any] = {}
         for name in weights:
             file = draft / gguf_name(name)
-            with voyage.log.progress(f"writing {file.name}", 1) as progress:
-                export_gguf(model.path, file, name)
-                progress.advance()
+            title = f"{voyage.recipe.name} {name}"
+            export_gguf(model.path, file, name, name=title, licence=licence, log=voyage.log)
             off = verify_single_rounding(model.path, file)
             if off:
                 raise CheckRefused(
@@ -46,7 +50,9 @@ def make_gguf(voyage: Voyage, model: Artifact, *, kind: str) -> Artifact:
                     hint="nothing was exported; this is a fault of setsail or of the disk",
                 )
             metrics[name] = {"bytes": file.stat().st_size, "weight_error": weight_error(model.path, file)}
-            voyage.log.say(f"  {file.name}  {size(file.stat().st_size)}, weights off by {metrics[name]['weight_error']:.2%}")
+            voyage.log.say(
+                f"  {file.name}  {size(file.stat().st_size)}, weights off by {metrics[name]['weight_error']:.2%}"
+            )
         tokenizer_of(model).save(draft)
         write_modelfile(draft / "Modelfile", gguf=gguf_name(weights[0]), tokenizer=tokenizer_of(model))
         return metrics

@@ -1,4 +1,4 @@
-"""The fine-tuning stage: rows to packed steps, a plan said before the first, the loop, and what the trainer itself does.
+"""The fine-tuning stage: rows to packed steps, a plan said first, the loop, and what the trainer itself answers.
 
 At its end the weights still in memory answer the held-out probes; that record is what the faithfulness check later
 holds every saved, merged, exported and served form against.
@@ -128,7 +128,9 @@ def _finetune(task: _Task, draft: Path) -> None:
     _train(task, model, steps, course, start=start, draft=draft, optimizer=optimizer)
     _save_weights(task, model, draft)
     write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
-    log.say(f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later")
+    log.say(
+        f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
+    )
     reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 

@@ -14,11 +14,12 @@ from setsail.base.recipe import Recipe
 from setsail.compress.check import Answer, Observation, Probe
 from setsail.compress.observe import observe_model
 from setsail.data.row import Row
-from setsail.evaluate.question import choose_rows
+from setsail.evaluate.question import choose_rows, question_of
 from setsail.stages.examples import nats_of
-from setsail.tasks.registry import load_task
+from setsail.tasks.registry import find_task
 from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example
+from setsail.tokens.render import render, render_text
 from setsail.tokens.tokenizer import Tokenizer
 
 
@@ -40,7 +41,9 @@ class Reference:
         return cls(probes, Observation(trainer["stage"], trainer["precision"], answers))
 
 
-def _probe(*, messages: Sequence[Mapping[str, str]], prompt_ids: list[int], answer_ids: list[int], **rest: Any) -> Probe:
+def _probe(
+    *, messages: Sequence[Mapping[str, str]], prompt_ids: list[int], answer_ids: list[int], **rest: Any
+) -> Probe:
     return Probe(messages=tuple(messages), prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids), **rest)
 
 
@@ -51,30 +54,46 @@ def _answer(*, prompt_ids: list[int], text_ids: list[int], first: Mapping[str, f
 
 def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> tuple[Probe, ...]:
     """Up to `check.prompts` held-out rows that fit the context, as training renders them."""
-    task = load_task(recipe.task)
-    fitting = []
-    for row in rows:
-        made = task.example(row, tokenizer, recipe.finetune.context, "drop")
-        if not isinstance(made, Dropped):
-            fitting.append((row, made[0]))
-    chosen = {row.id for row in choose_rows([row for row, _ in fitting], recipe.check.prompts, seed=recipe.seed)}
+    task = find_task(recipe.task)
+    fitting = [row for row in rows if fits(row, tokenizer, recipe)]
+    chosen = choose_rows(fitting, recipe.check.prompts, seed=recipe.seed)
     probes = []
-    for row, example in fitting:
-        if row.id in chosen:
-            prompt = task.prompt(row, tokenizer)
-            ids = tuple(int(token) for token in example.ids)
-            assert ids[: len(prompt.ids)] == tuple(prompt.ids), "a prompt is the beginning of its training example"
-            probes.append(
-                Probe(
-                    row_id=row.id,
-                    messages=tuple(dict(message) for message in prompt.messages),
-                    prompt_ids=tuple(prompt.ids),
-                    answer_ids=ids[len(prompt.ids) :],
-                    answer=task.reference(row),
-                    stop_id=prompt.stop_id,
-                )
-            )
+    for row in chosen:
+        prompt, answer = task.prompt(row, tokenizer), task.reference(row)
+        if row.messages:
+            messages = question_of(row).prompt
+            ids = example_ids(row, tokenizer, recipe)
+            assert ids[: len(prompt)] == prompt, "a prompt is the beginning of its training example"
+            stop_id = ids[-1]
+            probe = Probe(row.id, tuple(messages), "", tuple(prompt), tuple(ids[len(prompt) :]), answer, stop_id)
+        else:
+            stop_id = tokenizer.eos_id
+            assert stop_id is not None, "rendering a text needs an eos token"
+            ids = [*tokenizer.encode(answer, continued=True), stop_id]
+            text = row.text.removesuffix(answer)
+            probe = Probe(row.id, (), text, tuple(prompt), tuple(ids), answer, stop_id)
+        probes.append(probe)
     return tuple(probes)
+
+
+def fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
+    """Whether a row goes into the context whole."""
+    made = find_task(recipe.task).example(row, tokenizer, recipe.finetune.context, "drop")
+    return not isinstance(made, Dropped)
+
+
+def example_ids(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> list[int]:
+    """The ids of a row that fits, as training sees them; of several examples the one with the last answer."""
+    made = find_task(recipe.task).example(row, tokenizer, recipe.finetune.context, "drop")
+    assert not isinstance(made, Dropped), "only rows that fit are asked for"
+    return [int(token) for token in made[-1].ids]
+
+
+def prompt_ids(probe: Probe, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """A probe's prompt as this tokenizer and its template render it."""
+    if probe.messages:
+        return tuple(render(tokenizer, probe.messages, generation_prompt=True).ids)
+    return tuple(render_text(tokenizer, probe.text, generation_prompt=True).ids)
 
 
 def observe_trainer(recipe: Recipe, model: PreTrainedModel, tokenizer: Tokenizer, rows: Sequence[Row]) -> Reference:
@@ -91,14 +110,13 @@ def observe_torch(
     model: PreTrainedModel, probes: Sequence[Probe], recipe: Recipe, *, stage: str, precision: str, tokenizer: Tokenizer
 ) -> Observation:
     """What a torch model does with the probes, rendered by the tokenizer and template of its own folder."""
-    task = load_task(recipe.task)
     return observe_model(
         model.float().eval(),
         probes,
         stage=stage,
         precision=precision,
         max_new_tokens=recipe.check.max_new_tokens,
-        render_ids=lambda probe: tuple(task.render_prompt(probe.messages, tokenizer).ids),
+        render_ids=lambda probe: prompt_ids(probe, tokenizer),
         decode=tokenizer.decode,
         nats_of=_probe_nats,
     )

@@ -32,7 +32,9 @@ ENDS = {
 }
 
 
-def sail(path: Path, settings: Sequence[str], runs: Path, *, until: str = "report", log: Log | None = None) -> dict[str, Any]:
+def sail(
+    path: Path, settings: Sequence[str], runs: Path, *, until: str = "report", log: Log | None = None
+) -> dict[str, Any]:
     """Sails a recipe up to a verb's stage; finished stages are recognised.
 
     Returns:
@@ -67,11 +69,12 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     made["finetune"] = make_finetune(voyage, made["base"], made["data"])
     if until == "finetune":
         return made
+    licence = made["base"].metrics["licence"]
     made["merged"] = make_merged(voyage, made["base"], made["finetune"])
-    made["gguf"] = _served(voyage, made["merged"], "gguf")
+    made["gguf"] = _served(voyage, made["merged"], "gguf", licence)
     if until == "export":
         return made
-    made["base_gguf"] = _served(voyage, made["base"], "base_gguf")
+    made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
     if until in ("evaluate", "report"):
         base = evaluate.Forms(made["base"], made["base_gguf"])
         tuned = evaluate.Forms(made["merged"], made["gguf"])
@@ -84,12 +87,12 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     return made
 
 
-def _served(voyage: Voyage, model: Artifact, kind: str) -> Artifact:
+def _served(voyage: Voyage, model: Artifact, kind: str, licence: str) -> Artifact:
     """The form that is served: GGUF files, or the folder itself where the recipe exports safetensors only."""
     if voyage.recipe.export.format == "safetensors":
         voyage.run.note(kind, model)
         return model
-    return make_gguf(voyage, model, kind=kind)
+    return make_gguf(voyage, model, kind=kind, licence=licence)
 
 
 def _save_recipe(voyage: Voyage) -> None:

@@ -1,7 +1,7 @@
 """Putting examples side by side into batches without padding, and the order of an epoch.
 
-Invariants: every token of every example stands in exactly one bin, documents are whole and apart (their positions start at
-zero, no target points into another document), and the order is a function of (seed, epoch) alone.
+Invariants: every token of every example stands in exactly one bin, documents are whole and apart (their positions start
+at zero, no target points into another document), and the order is a function of (seed, epoch) alone.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 How a conversation is cut into segments, each encoded apart:
 
-- A cut stands at the beginning and at the end of every assistant turn. So the ids of the prompt for any turn are exactly the
-  beginning of the ids that training saw, whatever the contents are.
-- A cut stands inside every text in a content that would read as a control token: `<|im_end|>` typed by a user is encoded as
-  `<` and `|im_end|>`, ordinary text. Contents cannot open or close a turn. Control tokens are the special ones and the added
-  ones that the template writes itself; in assistant turns, where reasoning marks belong, the special ones and the stop token.
+- A cut stands at the beginning and at the end of every assistant turn. So the ids of the prompt for any turn are
+  exactly the beginning of the ids that training saw, whatever the contents are.
+- A cut stands inside every text in a content that would read as a control token: `<|im_end|>` typed by a user is
+  encoded as `<` and `|im_end|>`, ordinary text. Contents cannot open or close a turn. Control tokens are the special
+  ones and the added ones that the template itself names; in assistant turns, where reasoning marks belong, only the
+  special ones and the stop token.
 
 A cut is a mark in the text: a noncharacter of Unicode that no content holds. Nothing is lost: the text without marks is
 what the template wrote.
@@ -105,7 +106,8 @@ def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, gener
 def render_text(tokenizer: Tokenizer, text: str, *, generation_prompt: bool = False) -> Rendered:
     """A plain text as ids, every token and the eos behind it supervised; with `generation_prompt`, without eos.
 
-    What the tokenizer itself puts before a text (a bos token) stands there, unsupervised. Special tokens in the text are text.
+    What the tokenizer itself puts before a text (a bos token) stands there, unsupervised. Special tokens in the text
+    are cut apart, as in a conversation.
 
     Raises: ModelError where the tokenizer has no eos token, DataError where the text is empty.
     """
@@ -141,6 +143,7 @@ class _Marked:
     def __init__(self, tokenizer: Tokenizer, shape: Shape, messages: Sequence[Mapping[str, str]]) -> None:
         self._tokenizer = tokenizer
         self._shape = shape
+        self._written: dict[tuple[int, bool], str] = {}
         self.mark = _free_mark([message["content"] for message in messages])
         in_answers = (*tokenizer.special_tokens, shape.stop_text)
         self._messages = [
@@ -156,16 +159,19 @@ class _Marked:
         ]
 
     def run(self, num_messages: int, *, prompt: bool) -> str:
-        source = template_of(self._tokenizer)
-        try:
-            return run_template(
-                source, self._messages[:num_messages], self._tokenizer.named, add_generation_prompt=prompt
-            )
-        except TemplateRefusal as refusal:
-            raise DataError(refusal.message, hint="see which turns the template allows, or choose another") from refusal
+        """What the template writes for the first messages, with marks."""
+        key = (num_messages, prompt)
+        if key not in self._written:
+            source, messages = template_of(self._tokenizer), self._messages[:num_messages]
+            try:
+                text = run_template(source, messages, self._tokenizer.named, add_generation_prompt=prompt)
+            except TemplateRefusal as error:
+                raise DataError(error.message, hint="see which turns the template allows, or choose another") from error
+            self._written[key] = text
+        return self._written[key]
 
     def end_of_answer(self, text: str, index: int, prompt: str) -> int | None:
-        """Where in the text the answer `index` ends, its stop token included; None where it does not follow its prompt."""
+        """Where the answer `index` ends in the text, its stop token included; None where its prompt is not there."""
         if not text.startswith(prompt):
             return None
         if not self._shape.appends_eos:

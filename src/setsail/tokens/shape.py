@@ -1,9 +1,12 @@
-"""What a chat template does with a conversation, found out by rendering a probe: how it closes an answer, and whether it
-keeps a system prompt. Nothing here looks at a model's name.
+"""What a chat template does with a conversation, found out by rendering a probe.
+
+How it closes an answer, whether it keeps a system prompt, and whether a tokenizer has the tokens that a chosen template
+needs. Nothing here looks at a model's name.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +17,10 @@ from setsail.tokens.tokenizer import Tokenizer
 _QUESTION = {"role": "user", "content": "Zq4question"}
 _ANSWER = {"role": "assistant", "content": "Zq7answer"}
 _SYSTEM = {"role": "system", "content": "Zq9system"}
+
+
+# What control tokens look like in the templates of the field; a text such as <b> is not meant.
+_LOOKS_LIKE_CONTROL = re.compile(r"<\|[^|<>\s]+\|>|<(?:start|end)_of_turn>|\[/?INST\]|</?s>")
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,25 @@ def template_of(tokenizer: Tokenizer) -> str:
             hint=f"add `template: plain` to the recipe (packaged: {', '.join(packaged())}), or use `task: text`",
         )
     return tokenizer.template
+
+
+def with_chosen_template(tokenizer: Tokenizer, source: str) -> Tokenizer:
+    """The tokenizer with a template that somebody chose for it, checked to fit.
+
+    Raises: ModelError where the template needs tokens that the tokenizer does not have as single ones, or does not fit.
+    """
+    text = run_template(source, [_QUESTION, _ANSWER], tokenizer.named, add_generation_prompt=False)
+    missing = [token for token in _LOOKS_LIKE_CONTROL.findall(text) if token not in tokenizer.added_tokens]
+    missing += [name for name in ("bos_token", "eos_token") if name in source and name not in tokenizer.named]
+    if missing:
+        raise ModelError(
+            f"the chosen template needs tokens that the tokenizer does not have: {', '.join(dict.fromkeys(missing))}",
+            place="template",
+            hint="leave `template` out to take the model's own, or take `template: plain`, which needs only eos",
+        )
+    chosen = tokenizer.with_template(source)
+    shape_of(chosen)
+    return chosen
 
 
 def _control_tokens(tokenizer: Tokenizer, source: str) -> tuple[str, ...]:

@@ -40,10 +40,10 @@ class Detokenizer:
 
     def _release(self, text: str, *, last: bool) -> str:
         self._held += text
-        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop)) >= 0]
-        if found:
+        found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if found:  # the one that is complete first ends the text, however the text was divided into tokens
             self.stopped = True
-            end = min(found)[0]
+            end = min(found)[1]
         else:
             end = len(self._held) - (0 if last else self._num_doubtful())
         out, self._held = self._held[:end], self._held[end:]

@@ -1,7 +1,8 @@
 """Chat templates: the packaged ones, choosing one, and running one. The only place of the product that runs jinja2.
 
-A template is data from strangers. Invariants: it runs in jinja2's immutable sandbox, sees nothing but what is passed to it,
-and ends: its steps, the size of each text it builds and of its output are bounded. Whatever it does wrong is a `ModelError`.
+A template is data from strangers. Invariants: it runs in jinja2's immutable sandbox, sees nothing but what is passed to
+it, and ends: its steps, its computing time, the size of each text it builds and of its output are bounded. Whatever it
+does wrong is a `ModelError`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from setsail.base.errors import ModelError, did_you_mean
 
 # Some templates write today's date. Training and serving must write the same one, so it stands still.
 TEMPLATE_DATE = date(2026, 1, 1)
 
+_TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
 MAX_SOURCE_CHARACTERS = 256_000
-MAX_STEPS = 2_000_000
-MAX_CPU_SECONDS = 5.0
+MAX_STEPS = 500_000
+MAX_CPU_SECONDS = 3.0
 MAX_TEXT_CHARACTERS = 16_000_000
 MAX_INTEGER_BITS = 256
 # Filters that build texts of any size from a small one; chat templates do not use them.
@@ -49,22 +52,22 @@ def packaged() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".jinja") for name in names if name.endswith(".jinja")))
 
 
-def find(choice: str) -> str:
-    """The source of a packaged template by name, or of a template file by path.
+def read_template(choice: str, *, folder: Path = Path()) -> str:
+    """The source of a packaged template by name, or of a template file by path, relative to the folder.
 
     Raises: ModelError for an unknown name, a missing file or one that is not a template.
     """
     if choice in packaged():
         return resources.files("setsail.tokens").joinpath("templates", f"{choice}.jinja").read_text("utf-8")
-    path = Path(choice)
-    if path.suffix not in (".jinja", ".jinja2", ".j2") and len(path.parts) == 1:
+    path = folder / choice
+    if Path(choice).suffix not in _TEMPLATE_SUFFIXES and len(Path(choice).parts) == 1:
         raise ModelError(f'there is no template "{choice}"', place="template", hint=did_you_mean(choice, packaged()))
     if not path.is_file():
-        raise ModelError(f'template file "{choice}" does not exist', place="template")
+        raise ModelError(f'template file "{path}" does not exist', place="template")
     try:
         source = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"the template cannot be read: {error}", place=choice) from error
+        raise ModelError(f"the template cannot be read: {error}", place=str(path)) from error
     compile_template(source)
     return source
 
@@ -97,6 +100,7 @@ def compile_template(source: str) -> tuple[jinja2.Template, Meter]:
     if len(source) > MAX_SOURCE_CHARACTERS:
         raise ModelError(f"the chat template has {len(source):,} characters, more than {MAX_SOURCE_CHARACTERS:,}")
     sandbox = _Sandbox()
+    sandbox.meter.restart()  # jinja2 computes constants while it compiles
     try:
         return sandbox.from_string(source), sandbox.meter
     except _FAULTS_OF_TEMPLATES as error:
@@ -152,7 +156,7 @@ class Meter:
         while stack:
             item = stack.pop()
             if isinstance(item, str):
-                self.charge(len(item) // 16)
+                self.charge(len(item) // 64)
             elif isinstance(item, range):
                 self.charge(len(item))
             elif isinstance(item, list | tuple | dict):
@@ -203,10 +207,16 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = _filtered(loop.iter, "metered_loop")
+            assert isinstance(loop.iter, nodes.Expr)
+            loop.iter = self._filtered(loop.iter, "metered_loop")
         for concat in list(tree.find_all(nodes.Concat)):
-            concat.nodes = [_filtered(node, "metered") for node in concat.nodes]
+            concat.nodes = [self._filtered(node, "metered") for node in concat.nodes]
         return tree
+
+    def _filtered(self, node: nodes.Expr, name: str) -> nodes.Filter:
+        wrapped = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+        wrapped.set_environment(self)
+        return wrapped
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> jinja2.Undefined:
         # jinja2 gives an undefined here, which prints as nothing; an attack must be loud.
@@ -249,10 +259,6 @@ def _is_small_product(operator: str, left: Any, right: Any) -> bool:
         return bits <= MAX_INTEGER_BITS
     sequence, times = (right, left) if isinstance(left, int) else (left, right)
     return hasattr(sequence, "__len__") and isinstance(times, int) and len(sequence) * times <= MAX_TEXT_CHARACTERS
-
-
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno).set_environment(node.environment)
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:

@@ -1,7 +1,8 @@
 """Loading and using a tokenizer: text to ids and back, and what its folder says about special tokens and stopping.
 
-Rendering a conversation is in `render.py`, incremental decoding in `stream.py`. Invariant: nothing is added, cut or padded
-in silence (truncation and padding stored in a tokenizer file are switched off), and nothing here imports torch or transformers.
+Rendering a conversation is in `render.py`, incremental decoding in `stream.py`. Invariant: nothing is added, cut or
+padded in silence (truncation and padding stored in a tokenizer file are switched off), and nothing here imports torch
+or transformers.
 """
 
 from __future__ import annotations
@@ -118,9 +119,10 @@ class Tokenizer:
         """Write the files into a folder, so that `load` gives this tokenizer again and other tools read it too."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in (TOKENIZER_FILE, "special_tokens_map.json", GENERATION_FILE):
-            source = self.folder / name
-            if source.is_file() and not (folder / name).exists():
-                shutil.copyfile(source, folder / name)
+            source, target = self.folder / name, folder / name
+            belongs_to_model = name == GENERATION_FILE and target.exists()
+            if source.is_file() and source.resolve() != target.resolve() and not belongs_to_model:
+                shutil.copyfile(source, target)
         config = {key: value for key, value in _read_json(self.folder, CONFIG_FILE).items() if key != "chat_template"}
         text = json.dumps(config, ensure_ascii=False, indent=2)
         (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")

@@ -145,7 +145,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         digest = manifest.pop("self")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise _Damaged(f"{MANIFEST} is missing") from None
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise _Damaged(f"{MANIFEST} cannot be read: {error}") from error

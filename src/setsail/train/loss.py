@@ -82,7 +82,7 @@ def check_head(model: PreTrainedModel) -> None:
     Raises:
         ModelError: a family that scales or soft-caps its logits: the loss of this room would not be its loss.
     """
-    spread = torch.linspace(0, model.get_input_embeddings().num_embeddings - 1, 8, device=model.device)
+    spread = torch.linspace(0, model.config.get_text_config().vocab_size - 1, 8, device=model.device)
     ids = spread.long()[None]  # several, since a padding token may be embedded as zeros
     with _evaluating(model):
         expected = model(input_ids=ids, use_cache=False).logits

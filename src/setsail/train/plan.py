@@ -56,7 +56,7 @@ def probe(model: PreTrainedModel, batches: Sequence[Batch]) -> Probe:
         torch.autograd.grad(nats, weights, allow_unused=True)
         seconds = time.perf_counter() - began
     model.train(was_training)
-    return Probe(seconds / len(batch.input_ids), _peak_bytes(model.device))
+    return Probe(seconds / len(batch.input_ids), peak_bytes(model.device))
 
 
 def make_plan(
@@ -98,7 +98,7 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _peak_bytes(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
     """The most memory that this process has held: of the GPU where it computes, else of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

@@ -18,6 +18,8 @@ def data_chapter(facts: DataFacts, words: Words) -> Chapter:
         blocks.append(Bullets(facts.findings))
     if facts.waterfall:
         blocks.append(_waterfall(facts.waterfall, words))
+    if facts.dropped or facts.changed or facts.redacted:
+        blocks.append(_reasons(facts, words))
     if facts.split:
         blocks.append(_split(facts, words))
     return Chapter("data", words("data"), tuple(blocks))
@@ -32,28 +34,38 @@ def rendered_chapter(facts: DataFacts, words: Words) -> Chapter:
 
 
 def _waterfall(steps: tuple[WaterfallStep, ...], words: Words) -> Table:
-    whole = max(step.rows_left + sum(step.removed.values()) for step in steps)
     columns = (
         Column(words("step")),
         Column(words("rows_left"), "number"),
         Column(words("removed"), "number"),
         Column("", "figure"),
-        Column(words("reasons")),
     )
-    return Table(columns, tuple(_waterfall_row(step, whole, words) for step in steps), words("waterfall"))
+    whole = max(step.rows_left for step in steps)
+    before = [steps[0].rows_left, *(step.rows_left for step in steps)]
+    rows = []
+    for step, num_before in zip(steps, before, strict=False):
+        lost = num_before - step.rows_left
+        rows.append(
+            (
+                Cell(words.known(step.step)),
+                Cell(numbers.count(step.rows_left)),
+                Cell(numbers.count(lost) if lost else "–", "" if lost else "quiet"),
+                Cell("", figure=drawing.bar(step.rows_left, whole, lost=lost)),
+            )
+        )
+    return Table(columns, tuple(rows), words("waterfall"))
 
 
-def _waterfall_row(step: WaterfallStep, whole: int, words: Words) -> tuple[Cell, ...]:
-    lost = sum(step.removed.values())
-    reasons = [words("reason", name=words.known(name), num=numbers.count(num)) for name, num in step.removed.items()]
-    reasons += [words("changed", name=words.known(name), num=numbers.count(num)) for name, num in step.changed.items()]
-    return (
-        Cell(words.known(step.step)),
-        Cell(numbers.count(step.rows_left)),
-        Cell(numbers.count(lost) if lost else "–", "" if lost else "quiet"),
-        Cell("", figure=drawing.bar(step.rows_left, whole, lost=lost)),
-        Cell(words.joined(reasons)),
+def _reasons(facts: DataFacts, words: Words) -> Table:
+    """Every reason with its count: rows dropped, rows changed, values masked."""
+    columns = (Column(words("what_happened")), Column(words("reason")), Column(words("count"), "number"))
+    accounts = (("dropped", facts.dropped), ("changed", facts.changed), ("redacted", facts.redacted))
+    rows = tuple(
+        (Cell(words(kind)), Cell(words.known(reason)), Cell(numbers.count(num)))
+        for kind, account in accounts
+        for reason, num in account.items()
     )
+    return Table(columns, rows, words("reasons"))
 
 
 def _split(facts: DataFacts, words: Words) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from setsail.data.row import Message
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation, Sample
 from setsail.evaluate.interval import Interval
@@ -11,18 +12,19 @@ from setsail.evaluate.report.blocks import Block, Bullets, Cell, Chapter, Column
 from setsail.evaluate.report.words import Words
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "not_shown": "open"}
-_ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
+_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "neither": ""}
 
 
 def scores_chapter(evaluation: Evaluation, words: Words) -> Chapter:
-    """Every comparison in words, how it was scored, contamination, and the two tables."""
+    """The comparisons that the head of the page has not told, how it was scored, contamination, and the two tables."""
     language = words.language
     findings = [
         Prose(verdict.sentence(comparison, language), TONES[comparison.decision])
-        for comparison in evaluation.comparisons
+        for comparison in evaluation.comparisons[1:]
     ]
+    grouped = evaluation.num_groups < evaluation.num_rows
     how = words(
-        "scores_how",
+        "scores_how_grouped" if grouped else "scores_how",
         rows=numbers.count(evaluation.num_rows),
         groups=numbers.count(evaluation.num_groups),
         resamples=numbers.count(evaluation.resamples),
@@ -31,8 +33,7 @@ def scores_chapter(evaluation: Evaluation, words: Words) -> Chapter:
     if evaluation.contamination:
         blocks.append(Prose(_contamination(evaluation, words)))
     blocks.append(_scores(evaluation, words))
-    if evaluation.comparisons:
-        blocks.append(_differences(evaluation, words))
+    blocks += [_differences(comparison, words) for comparison in evaluation.comparisons]
     blocks.append(Bullets(_definitions(evaluation, words)))
     return Chapter("scores", words("scores"), tuple(blocks))
 
@@ -96,24 +97,21 @@ def _metric_rows(metric: Metric, held: dict[str, Interval], words: Words) -> lis
     ]
 
 
-def _differences(evaluation: Evaluation, words: Words) -> Table:
+def _differences(comparison: verdict.Comparison, words: Words) -> Table:
     columns = (
-        Column(words("pair", system="A", against="B")),
         Column(words("metric")),
         Column(words("difference"), "number"),
         Column(words("interval"), "number"),
         Column("", "figure"),
         Column(words("decision")),
     )
-    rows: list[tuple[Cell, ...]] = []
-    for comparison in evaluation.comparisons:
-        pair = words("pair", system=words.known(comparison.system), against=words.known(comparison.against))
-        rows += [
-            (Cell(pair), *_difference_row(metric, comparison.differences[metric.name], words))
-            for metric in METRICS
-            if metric.name in comparison.differences
-        ]
-    return Table(columns, tuple(rows), words("differences"))
+    rows = tuple(
+        _difference_row(metric, comparison.differences[metric.name], words)
+        for metric in METRICS
+        if metric.name in comparison.differences
+    )
+    pair = words("pair", system=words.known(comparison.system), against=words.known(comparison.against))
+    return Table(columns, rows, words("differences", pair=pair))
 
 
 def _difference_row(metric: Metric, found: verdict.Difference, words: Words) -> tuple[Cell, ...]:
@@ -150,7 +148,9 @@ def _definitions(evaluation: Evaluation, words: Words) -> tuple[str, ...]:
 
 
 def _exchange(sample: Sample, words: Words) -> Exchange:
-    parts = [Part(_role(message["role"], words), message["content"], kind="question") for message in sample.prompt]
+    # The system's message is the same in every row and stands among the rows that the model sees.
+    asked = [message for message in sample.prompt if message["role"] != "system"]
+    parts = [_turn(message, words) for message in asked]
     parts.append(Part(words("reference"), sample.reference, kind="reference"))
     for name, answer in sample.answers.items():
         chrf = numbers.metric_value("chrf", answer.chrf)
@@ -159,5 +159,7 @@ def _exchange(sample: Sample, words: Words) -> Exchange:
     return Exchange(words("sample", row_id=sample.row_id), tuple(parts))
 
 
-def _role(role: str, words: Words) -> str:
-    return words({"system": "system", "user": "question", "assistant": "assistant"}.get(role, "user"))
+def _turn(message: Message, words: Words) -> Part:
+    if message["role"] == "assistant":
+        return Part(words("assistant"), message["content"])
+    return Part(words("question"), message["content"], kind="question")

@@ -79,7 +79,7 @@ def _points(steps: Sequence[CurvePoint], words: Words) -> Table:
             Cell(numbers.count(point.step)),
             Cell(numbers.count(point.num_tokens)),
             Cell(f"{point.loss_nats:.3f}"),
-            Cell(f"{point.learning_rate:.2e}".replace("-", numbers.MINUS)),
+            Cell(numbers.short(point.learning_rate)),
         )
         for point in _evenly(steps)
     )

@@ -16,7 +16,7 @@ from setsail.evaluate import numbers
 from setsail.evaluate.interval import Interval
 
 _SMALL_WIDTH, _SMALL_HEIGHT = 150, 14
-_LEFT, _RIGHT, _PANEL_TOP, _PANEL_HEIGHT, _FOOT = 46, 14, 26, 150, 34
+_LEFT, _RIGHT, _PANEL_TOP, _PANEL_HEIGHT, _FOOT = 46, 14, 44, 150, 34
 _MOST_POINTS = 400
 
 
@@ -78,12 +78,17 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """The mean of each value with the up to `window` − 1 values before it."""
+    """The mean of each value with its neighbours, half a window to either side where there are so many.
+
+    >>> running_mean([1.0, 2.0, 6.0], 3)
+    [1.5, 3.0, 4.0]
+    """
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)
-    starts = [max(0, end - window) for end in range(1, len(sums))]
-    return [(sums[end] - sums[start]) / (end - start) for end, start in enumerate(starts, start=1)]
+    half, num = window // 2, len(values)
+    spans = [(max(0, index - half), min(num, index + half + 1)) for index in range(num)]
+    return [(sums[end] - sums[start]) / (end - start) for start, end in spans]
 
 
 def _small(marks: str) -> str:
@@ -135,7 +140,7 @@ def _panel(line: Line, frame: _Frame) -> str:
     def y(value: float) -> float:
         return frame.top + (high - value) / span * frame.height
 
-    body = f'<text class="label" x="0" y="{frame.top - 10}">{escape(line.title)}</text>'
+    body = f'<text class="label" x="0" y="{frame.top - 14}">{escape(line.title)}</text>'
     right = frame.left + frame.width
     for tick in ticks(low, high, 5):
         body += f'<line class="grid" x1="{frame.left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'

@@ -14,12 +14,10 @@ from setsail.evaluate.evaluation import Evaluation
 
 @dataclass(frozen=True)
 class WaterfallStep:
-    """One step of preparing: its name, the rows left after it, and each reason with the rows it removed or changed."""
+    """One step of preparing and the rows left after it."""
 
     step: str
     rows_left: int
-    removed: Mapping[str, int] = field(default_factory=dict)
-    changed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,14 @@ class RenderedRow:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What went in, what was dropped and why, findings in sentences, the split, and rows as the model sees them."""
+    """What went in, step by step; rows dropped and changed by reason, values masked by kind; findings in sentences; the
+    split; and rows as the model sees them. The reasons are the codes of `data.summary`."""
 
     source: str = ""
     waterfall: tuple[WaterfallStep, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    changed: Mapping[str, int] = field(default_factory=dict)
+    redacted: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     split: Mapping[str, int] = field(default_factory=dict)
     rendered: tuple[RenderedRow, ...] = ()

@@ -1,0 +1,279 @@
+"""An HF folder written as one GGUF file, and the proof that each of its weights was rounded exactly once.
+
+Reading GGUF and the names of tensors live in models/gguf_*.py. Tensors stream through memory one by one. The invariant:
+what GGUF cannot say exactly (a rope scaling, an unknown way of cutting text) is refused, never approximated.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
+from gguf.quants import quantize
+from safetensors import safe_open
+from tokenizers import Tokenizer
+from transformers import PreTrainedConfig
+
+from setsail.base.errors import ModelError
+from setsail.base.files import flush_file
+from setsail.base.log import Log
+from setsail.models import gguf_file
+from setsail.models.gguf_model import ARCHITECTURES, gguf_name, permuted_heads, to_neighbours
+from setsail.models.load import read_config
+from setsail.models.pre_tokenizers import IGNORES_MERGES, pre_tokenizer_name
+from setsail.models.safetensors_file import layout_of
+from setsail.models.weights import read_json
+
+Weights = Literal["q8_0", "q4_0", "f16", "bf16"]
+KINDS = {
+    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
+    "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
+    "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+}
+# Four bits cost the table of words more than they save: in a 4-bit file these two stay at eight.
+KEPT_FINER = ("token_embd.weight", "output.weight")
+ALIGNMENT = 32
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One weight on its way: its name in GGUF, where it is read, and how its rows are ordered."""
+
+    name: str
+    source: str
+    file: Path
+    shape: tuple[int, ...]
+    num_heads: int
+
+    def read(self) -> np.ndarray:
+        """The weight in float32, in GGUF's order."""
+        with safe_open(self.file, framework="pt") as file:
+            weight = file.get_tensor(self.source).float()
+        return (to_neighbours(weight, self.num_heads) if self.num_heads else weight).contiguous().numpy()
+
+
+def export_gguf(folder: Path, out: Path, weights: Weights, *, name: str, licence: str, log: Log) -> Path:
+    """Write the HF folder as the GGUF file `out`; each weight is rounded once, from what stands in the folder.
+
+    Raises: ModelError for an architecture, a rope scaling or a tokenizer that GGUF cannot say exactly.
+    """
+    config = read_config(folder)
+    architecture = _check_exportable(config, folder)
+    kind, file_type = KINDS[weights]
+    tensors = _tensors(folder, config)
+    beside = out.with_name(f".{out.name}.partial")
+    writer = GGUFWriter(beside, architecture)
+    writer.add_type("model")
+    writer.add_name(name)
+    writer.add_license(licence)
+    writer.add_file_type(file_type)
+    writer.add_quantization_version(2)
+    _add_shape(writer, config)
+    _add_tokenizer(writer, folder, config)
+    kinds = {tensor.name: _kind_for(tensor, kind) for tensor in tensors}
+    for tensor in tensors:
+        num_bytes = _num_bytes(tensor.shape, kinds[tensor.name])
+        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), num_bytes, kinds[tensor.name])
+    try:
+        _write(writer, tensors, kinds, log=log)
+        flush_file(beside)
+        os.replace(beside, out)
+    finally:
+        writer.close()
+        beside.unlink(missing_ok=True)
+    return out
+
+
+def verify_single_rounding(folder: Path, path: Path) -> list[str]:
+    """Names of the tensors of a GGUF file that are not exactly the one-step rounding of the folder's weights.
+
+    Weights rounded twice, an adapter left out, a damaged or missing tensor: each is named. An empty list is the proof.
+    """
+    gguf = gguf_file.read(path)
+    tensors = {tensor.name: tensor for tensor in _tensors(folder, read_config(folder))}
+    wrong = set(gguf.tensors) ^ set(tensors)
+    for name in gguf.tensors.keys() & tensors.keys():
+        stored, source = gguf.tensors[name], tensors[name]
+        if stored.shape != source.shape or not np.array_equal(gguf.raw(name), _stored(source.read(), stored.kind)):
+            wrong.add(name)
+    return sorted(wrong)
+
+
+def weight_error(folder: Path, path: Path) -> float:
+    """How far a file's matrices lie from the folder's: root mean square of the difference over that of the weights."""
+    gguf = gguf_file.read(path)
+    squares, errors = 0.0, 0.0
+    for tensor in _tensors(folder, read_config(folder)):
+        if len(tensor.shape) < 2:
+            continue
+        weight = tensor.read()
+        squares += float(np.square(weight).sum(dtype=np.float64))
+        errors += float(np.square(weight - gguf.dequantised(tensor.name)).sum(dtype=np.float64))
+    return math.sqrt(errors / squares) if squares else 0.0
+
+
+def _check_exportable(config: PreTrainedConfig, folder: Path) -> str:
+    architecture = str(config.model_type)
+    place = str(folder / "config.json")
+    if architecture not in ARCHITECTURES:
+        supported = ", ".join(ARCHITECTURES)
+        hint = "write safetensors instead (export.format: safetensors), or use llama.cpp's own converter"
+        raise ModelError(f'"{architecture}" cannot be written as GGUF; supported: {supported}', place=place, hint=hint)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") != "default":
+        hint = "write safetensors instead (export.format: safetensors)"
+        raise ModelError(f'its rope scaling "{rope["rope_type"]}" cannot be written as GGUF', place=place, hint=hint)
+    if getattr(config, "use_sliding_window", False):
+        raise ModelError("its sliding window cannot be written as GGUF", place=place)
+    return architecture
+
+
+def _tensors(folder: Path, config: PreTrainedConfig) -> list[_Tensor]:
+    """Every weight of the folder under its name in GGUF; a tied output is left out."""
+    architecture, num_layers = str(config.model_type), config.num_hidden_layers
+    tensors = []
+    for source, (file, shape, _) in layout_of(folder).items():
+        if source == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        name = gguf_name(architecture, num_layers, source)
+        if name == source:
+            raise ModelError(f'tensor "{source}" has no name in GGUF', place=str(file))
+        heads = permuted_heads(architecture, config, source)
+        tensors.append(_Tensor(name, source, file, tuple(shape), heads))
+    return tensors
+
+
+def _add_shape(writer: GGUFWriter, config: PreTrainedConfig) -> None:
+    heads = config.num_attention_heads
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_dimension_count(head_size)
+    writer.add_vocab_size(config.vocab_size)
+    if config.model_type == "qwen3" or head_size * heads != config.hidden_size:
+        writer.add_key_length(head_size)
+        writer.add_value_length(head_size)
+
+
+def _add_tokenizer(writer: GGUFWriter, folder: Path, config: PreTrainedConfig) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    pre, merges = _byte_level_bpe(tokenizer, folder)
+    tokens, types = _vocabulary(tokenizer, config.vocab_size, folder)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_add_bos_token(False)
+    writer.add_add_space_prefix(False)
+    settings = read_json(folder / "tokenizer_config.json")
+    adders = {
+        "bos_token": writer.add_bos_token_id,
+        "eos_token": writer.add_eos_token_id,
+        "pad_token": writer.add_pad_token_id,
+        "unk_token": writer.add_unk_token_id,
+    }
+    for token, add in adders.items():
+        number = _special_id(token, settings, tokenizer, config=config)
+        if number is not None:
+            add(number)
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        writer.add_chat_template(template.read_text(encoding="utf-8"))
+
+
+def _byte_level_bpe(tokenizer: Tokenizer, folder: Path) -> tuple[str, list[str]]:
+    """The GGUF name of the way of cutting text, and the merges.
+
+    Raises: ModelError when the tokenizer is another kind, or does what GGUF has no word for.
+    """
+    whole = json.loads(tokenizer.to_str())
+    model, normalizer = whole["model"], whole["normalizer"]
+    pre = pre_tokenizer_name(tokenizer)
+    is_plain = model["type"] == "BPE" and not model.get("byte_fallback") and not model.get("dropout")
+    is_known = pre is not None and bool(model.get("ignore_merges")) == (pre in IGNORES_MERGES)
+    if not is_plain or not is_known or pre is None or normalizer not in (None, {"type": "NFC"}):
+        raise ModelError(
+            "its tokenizer cuts text in a way that has no name in GGUF",
+            place=str(folder / "tokenizer.json"),
+            hint="write safetensors instead (export.format: safetensors), or use llama.cpp's own converter",
+        )
+    return pre, [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+
+
+def _vocabulary(tokenizer: Tokenizer, num_rows: int, folder: Path) -> tuple[list[str], list[int]]:
+    """Every token in the order of the embedding's rows; rows without a token get a name and are marked unused."""
+    by_id = {number: token for token, number in tokenizer.get_vocab(with_added_tokens=True).items()}
+    if max(by_id) >= num_rows:
+        what = f"it has a token number {max(by_id)}, the model has {num_rows} rows"
+        raise ModelError(what, place=str(folder / "tokenizer.json"))
+    added = tokenizer.get_added_tokens_decoder()
+    tokens, types = [], []
+    for number in range(num_rows):
+        tokens.append(by_id.get(number, f"[PAD{number}]"))
+        if number not in by_id:
+            types.append(int(TokenType.UNUSED))
+        elif number in added:
+            types.append(int(TokenType.CONTROL if added[number].special else TokenType.USER_DEFINED))
+        else:
+            types.append(int(TokenType.NORMAL))
+    return tokens, types
+
+
+def _special_id(token: str, settings: dict[str, Any], tokenizer: Tokenizer, *, config: PreTrainedConfig) -> int | None:
+    """The id of bos, eos, pad or unk: by its text in tokenizer_config.json, else by its id in config.json."""
+    text = settings.get(token)
+    text = text.get("content") if isinstance(text, dict) else text
+    if isinstance(text, str):
+        return tokenizer.token_to_id(text)
+    number = getattr(config, f"{token}_id", None)
+    return number[0] if isinstance(number, list) else number
+
+
+def _kind_for(tensor: _Tensor, kind: GGMLQuantizationType) -> GGMLQuantizationType:
+    """Vectors stay float32; a row that no block divides stays f16, as other writers of GGUF do."""
+    if len(tensor.shape) < 2:
+        return GGMLQuantizationType.F32
+    if kind == GGMLQuantizationType.Q4_0 and tensor.name in KEPT_FINER:
+        kind = GGMLQuantizationType.Q8_0
+    return kind if tensor.shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16
+
+
+def _num_bytes(shape: tuple[int, ...], kind: GGMLQuantizationType) -> int:
+    block_elements, block_bytes = GGML_QUANT_SIZES[kind]
+    return math.prod(shape) // block_elements * block_bytes
+
+
+def _stored(weight: np.ndarray, kind: GGMLQuantizationType) -> np.ndarray:
+    """A weight's bytes as `kind` stores them, rounded in one step."""
+    stored = weight if kind == GGMLQuantizationType.F32 else quantize(weight, kind)
+    return np.ascontiguousarray(stored).view(np.uint8).reshape(-1)
+
+
+def _write(writer: GGUFWriter, tensors: list[_Tensor], kinds: dict[str, GGMLQuantizationType], *, log: Log) -> None:
+    """Header, then the weights one by one, each at a multiple of the alignment."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    assert writer.fout is not None
+    file = writer.fout[0]
+    with log.progress(f"writing {writer.path}", len(tensors)) as progress:
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        for tensor in tensors:
+            file.write(_stored(tensor.read(), kinds[tensor.name]).data)
+            file.write(bytes(-file.tell() % ALIGNMENT))
+            progress.advance()
+    file.flush()

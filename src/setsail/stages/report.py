@@ -1,0 +1,141 @@
+"""The report stage: what the artefacts hold, gathered into one page that a person reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setsail.base.artifact import Artifact
+from setsail.base.machine import memory_bytes, num_cores, processor_name, versions
+from setsail.base.yaml_file import dump_yaml
+from setsail.data.row import read_rows
+from setsail.evaluate.evaluation import read_evaluation
+from setsail.evaluate.report import facts
+from setsail.evaluate.report.build import build as build_report
+from setsail.stages.base import tokenizer_of
+from setsail.stages.check import RESULT
+from setsail.stages.examples import examples_of
+from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.tokens.render import describe
+from setsail.train.journal import read_journal
+
+NUM_SHOWN = 3
+
+
+def make_report(voyage: Voyage, made: Mapping[str, Artifact]) -> Artifact:
+    """report.html and report.md."""
+    language = voyage.recipe.language
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        build_report(draft, gather(voyage, made), language=language)
+        return {}
+
+    return make(voyage, StageSpec("report", {"language": language}, dict(made), {}), build)
+
+
+def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
+    """Everything that the report says, from the artefacts alone."""
+    recipe, finetune = voyage.recipe, made["finetune"]
+    return facts.ReportFacts(
+        name=recipe.name,
+        created=made["check"].manifest.created,
+        base=recipe.base,
+        recipe=dump_yaml(recipe.model_dump(mode="json")),
+        data=_data(voyage, made),
+        training=_training(voyage, finetune),
+        evaluation=read_evaluation(made["evaluate"].file("evaluation.json")),
+        faithfulness=_faithfulness(made["check"]),
+        files=tuple(
+            facts.FileFact(f"{artifact.path.name}/{name}", entry["bytes"], entry["sha256"])
+            for artifact in (finetune, made["merged"], made["gguf"])
+            for name, entry in artifact.manifest.files.items()
+        ),
+        origins=_origins(voyage, made),
+        commands=(
+            facts.Command(f"setsail serve {voyage.run.path}", "answer over HTTP, with a chat page"),
+            facts.Command(f"setsail chat {voyage.run.path}", "talk to it in the terminal"),
+            facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped"),
+        ),
+    )
+
+
+def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
+    summary = made["data"].metrics
+    tokenizer = tokenizer_of(made["base"])
+    rows = read_rows(made["data"].file("train.parquet"))
+    origin = {row.id: row.origin for row in rows}
+    shown = examples_of(rows[: NUM_SHOWN * 4], tokenizer, voyage.recipe).examples[:NUM_SHOWN]
+    return facts.DataFacts(
+        source=voyage.recipe.data.source,
+        waterfall=_waterfall(summary),
+        findings=tuple(summary["findings"]),
+        split=summary["sizes"],
+        rendered=tuple(
+            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(describe(example, tokenizer)))
+            for example in shown
+        ),
+    )
+
+
+def _waterfall(summary: Mapping[str, Any]) -> tuple[facts.WaterfallStep, ...]:
+    steps = [facts.WaterfallStep("read", summary["num_read"])]
+    for step in summary["steps"]:
+        steps.append(
+            facts.WaterfallStep(step["name"], step["num_rows"], step.get("dropped", {}), step.get("changed", {}))
+        )
+    return tuple(steps)
+
+
+def _training(voyage: Voyage, finetune: Artifact) -> facts.TrainingFacts:
+    metrics, recipe = finetune.metrics, voyage.recipe.finetune
+    plan = metrics["plan"]
+    num_tokens = 0
+    points = []
+    for step in read_journal(finetune.file("steps.jsonl")):
+        num_tokens += step["num_tokens"]
+        points.append(facts.CurvePoint(step["step"], num_tokens, step["loss_nats"], step["learning_rate"]))
+    adapter = f"LoRA of rank {recipe.lora.rank}" if recipe.method == "lora" else "all weights"
+    return facts.TrainingFacts(
+        method=f"{adapter}, {plan['num_trained_weights']:,} weights trained, {recipe.epochs:g} epochs, packed rows",
+        plan=facts.PlanFacts(
+            num_rows=plan["num_rows"],
+            num_tokens=plan["num_tokens"],
+            num_supervised=plan["num_supervised"],
+            num_truncated=len(plan["truncated"]),
+            num_steps=plan["num_steps"],
+            predicted_seconds=plan["predicted_seconds"],
+            actual_seconds=metrics["actual_seconds"],
+            predicted_memory_bytes=plan["predicted_memory_bytes"],
+            actual_memory_bytes=metrics["actual_memory_bytes"],
+        ),
+        steps=tuple(points),
+        validation=tuple(facts.ValidationPoint(v["step"], v["bits_per_byte"]) for v in metrics["validation"]),
+        truncated=tuple(plan["truncated"]),
+    )
+
+
+def _faithfulness(check: Artifact) -> tuple[facts.Check, ...]:
+    findings = json.loads(check.file(RESULT).read_text("utf-8"))["findings"]
+    return tuple(
+        facts.Check(f["stage"], f["check"], f["value"], f"{f['bound']} {f['limit']:g}", f["passed"]) for f in findings
+    )
+
+
+def _origins(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.Origins:
+    base = made["base"].metrics
+    licences = [
+        facts.Licence(f"base model {voyage.recipe.base}", base["licence"], base["source"]["origin"]),
+        facts.Licence(f"data {voyage.recipe.data.source}", made["data"].metrics.get("licence", "not stated"), ""),
+    ]
+    return facts.Origins(
+        times=tuple(facts.StageTime(kind, artifact.metrics.get("seconds", 0.0)) for kind, artifact in made.items()),
+        versions=versions(),
+        machine={
+            "processor": processor_name(),
+            "cores": str(num_cores()),
+            "memory": f"{memory_bytes() / 2**30:.0f} GiB",
+        },
+        licences=tuple(licences),
+    )

@@ -1,0 +1,59 @@
+"""The plan: what it counts is what happens, and probing changes nothing."""
+
+from __future__ import annotations
+
+import torch
+from toy_training import fingerprint_of, toy_steps, toy_trained
+
+from setsail.train.loop import train
+from setsail.train.plan import describe, make_plan, probe
+
+SETTINGS = {"learning_rate": lambda step: 1e-2, "clip_norm": 1.0, "seed": 1}
+
+
+def test_a_probe_leaves_the_model_and_the_optimizer_as_they_were() -> None:
+    for method in ("lora", "full"):
+        model, optimizer = toy_trained(method)
+        before = fingerprint_of(model)
+        found = probe(model, toy_steps(1)[0])
+        assert found.seconds_per_token > 0 and found.peak_bytes > 2**20
+        assert fingerprint_of(model) == before and not model.training
+        assert all(weight.grad is None for weight in model.parameters())
+        assert all(weight.grad is None for group in optimizer.param_groups for weight in group["params"])
+        assert optimizer.state() == {}
+
+
+def test_a_probe_does_not_change_what_is_learned() -> None:
+    finals = []
+    for probed in (False, True):
+        model, optimizer = toy_trained("lora")
+        if probed:
+            probe(model, toy_steps(1)[0])
+        list(train(model, toy_steps(2), optimizer=optimizer, **SETTINGS))
+        finals.append(fingerprint_of(model))
+    assert finals[0] == finals[1]
+
+
+def test_what_the_plan_counts_is_what_happens() -> None:
+    model, optimizer = toy_trained("lora")
+    steps = toy_steps(5, num_micro=3)
+    plan = make_plan(model, steps, num_rows=45, truncated=["row3"], probe=probe(model, steps[0]))
+    done = list(train(model, steps, optimizer=optimizer, **SETTINGS))
+    assert plan.num_steps == len(done) == 5
+    assert plan.num_micro_batches == 15
+    assert plan.num_tokens == sum(step.num_tokens for step in done)
+    assert plan.num_supervised == sum(step.num_supervised for step in done)
+    assert plan.num_trained_weights == sum(weight.numel() for weight in optimizer.weights().values())
+    assert plan.predicted_memory_bytes > plan.num_trained_weights * 12
+    text = describe(plan)
+    assert "steps       5 of 3.0 micro-batches" in text
+    assert "truncated   1 rows: row3" in text
+
+
+def test_the_predicted_memory_of_full_fine_tuning_has_room_for_masters_and_moments() -> None:
+    model, _ = toy_trained("full")
+    found = probe(model, toy_steps(1)[0])
+    plan = make_plan(model, toy_steps(1), num_rows=1, truncated=[], probe=found)
+    num_weights = sum(weight.numel() for weight in model.parameters())
+    assert plan.predicted_memory_bytes == found.peak_bytes + 16 * num_weights
+    assert torch.finfo(model.dtype).bits == 16
