@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from setsail import __version__
-from setsail.base.errors import EXIT_OUR_FAULT, SetsailError
+from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError
 
 app = typer.Typer(
     help="Setsail (启航): from your own data to a large model that works for you, and proof at every step.",
@@ -64,9 +64,10 @@ def guarded(work: Callable[[], Any]) -> int:
 
 def _unforeseen(error: Exception) -> int:
     """A usage error has words of its own; anything else is a fault of ours and shows where it happened."""
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-        print(f"usage error: {error.format_message()}\n  hint: setsail --help lists the verbs", file=sys.stderr)
-        return error.exit_code
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:
+        print(f"usage error: {format_message()}\n  hint: setsail --help lists the verbs", file=sys.stderr)
+        return EXIT_USER_INPUT
     traceback.print_exception(error, file=sys.stderr)
     print(f"\nthis is a fault of setsail {__version__}, not of your input; nothing finished was lost", file=sys.stderr)
     return EXIT_OUR_FAULT

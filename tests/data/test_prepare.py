@@ -148,6 +148,13 @@ def test_texts_become_rows_of_task_text(prepared: Prepare, tmp_path: Path) -> No
         prepared("notes.txt")
 
 
+def test_files_that_are_not_read_are_named(jsonl: Write, prepared: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    jsonl([pair(n) for n in range(30)], name="d/rows.jsonl")
+    (tmp_path / "d" / "README.md").write_text("# About")
+    assert "not read: README.md" in prepared("d").findings
+
+
 def test_a_system_prompt_is_put_first(jsonl: Write, prepared: Prepare, tmp_path: Path) -> None:
     jsonl([pair(n) for n in range(30)])
     prepared("rows.jsonl", system="Be brief.")

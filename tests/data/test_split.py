@@ -48,6 +48,13 @@ def test_a_huge_group_goes_to_train() -> None:
     assert sum(row.group == "huge" for row in parts.train) == 50
 
 
+def test_a_part_is_never_larger_than_was_asked_for_when_groups_fit() -> None:
+    groups = [f"small{n}" for n in range(60)] + [f"wide{n % 4}" for n in range(60)] + ["most"] * 80
+    for seed in range(20):
+        parts = split(_rows(groups), validation=0.05, test=0.05, seed=seed)
+        assert (len(parts.validation), len(parts.test)) == (10, 10)
+
+
 def test_a_sample_keeps_the_order_and_grows_by_adding() -> None:
     rows = _rows([""] * 50)
     small, rest = sample(rows, 10, seed=1)

@@ -118,11 +118,15 @@ def facts(evaluation: Evaluation | None) -> ReportFacts:
                     "docstrings:numpy:numpy.dot#returns",
                     (
                         (
-                            "<|im_start|>system\nYou answer questions about NumPy.<|im_end|>\n<|im_start|>user\nWhat does numpy.dot return?<|im_end|>\n<|im_start|>assistant\n",
+                            "<|im_start|>system\nYou answer questions about NumPy.<|im_end|>\n"
+                            "<|im_start|>user\nWhat does numpy.dot return?<|im_end|>\n"
+                            "<|im_start|>assistant\n",
                             False,
                         ),
                         (
-                            "The dot product of `a` and `b`. If `a` and `b` are both scalars or both 1-D arrays then a scalar is returned; otherwise an array is returned.<|im_end|>",
+                            "The dot product of `a` and `b`. "
+                            "If `a` and `b` are both scalars or both 1-D arrays then a scalar is returned; "
+                            "otherwise an array is returned.<|im_end|>",
                             True,
                         ),
                         ("\n", False),
@@ -142,11 +146,13 @@ def facts(evaluation: Evaluation | None) -> ReportFacts:
                     "docstrings:numpy:numpy.where#parameters",
                     (
                         (
-                            "<|im_start|>user\nWhich parameters does numpy.where take?<|im_end|>\n<|im_start|>assistant\n",
+                            "<|im_start|>user\nWhich parameters does numpy.where take?<|im_end|>\n"
+                            "<|im_start|>assistant\n",
                             False,
                         ),
                         (
-                            "condition : array_like, bool\n    Where True, yield `x`, otherwise yield `y`.\nx, y : array_like\n    Values from which to choose.<|im_end|>",
+                            "condition : array_like, bool\n    Where True, yield `x`, otherwise yield `y`.\n"
+                            "x, y : array_like\n    Values from which to choose.<|im_end|>",
                             True,
                         ),
                         ("\n", False),

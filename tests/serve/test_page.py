@@ -124,6 +124,7 @@ def test_it_streams_and_stops_when_told(start_server: StartServer, open_page: An
     server = start_server(pace=20, rounds=1000)
     page = open_page(server)
     for stop in (lambda: page.keyboard.press("Escape"), lambda: page.get_by_role("button", name="Stop").click()):
+        page.get_by_role("button", name="New chat").click()
         ask(page, "words")
         body = page.locator(".answer .body").last
         expect(body).to_contain_text("words")

@@ -113,6 +113,13 @@ def test_an_answer_that_a_template_rewrites_later_is_learned_as_it_is_served(tok
     ]
 
 
+def test_no_answer_is_learned_twice(tokenizer: Tokenizer) -> None:
+    row = chat_row("Hi", "Ho", "More", "<think>b</think>No", "And?", "End")
+    made = examples(row, tokenizer.with_template(REASONING))
+    text = "".join(shown(example, tokenizer) for example in made)
+    assert [text.count(f"⟦{answer}<|im_end|>⟧") for answer in ("Ho", "<think>b</think>No", "No", "End")] == [1, 1, 0, 1]
+
+
 @given(
     st.lists(st.text(st.sampled_from("ab 你\n"), min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=12)
 )

@@ -42,6 +42,7 @@ def test_windows_learn_each_token_exactly_once(tokenizer: Tokenizer, text: str, 
     assert all(len(part.ids) <= context and part.num_supervised for part in parts)
     targets = [int(target) for target in make_batch(parts).targets if target >= 0]
     assert targets == whole[0].ids[1:].tolist()
+    assert sum(part.loss_mask.sum() for part in parts) == whole[0].loss_mask.sum()
     assert all(part.change == ("split" if len(whole[0].ids) > context else "") for part in parts)
 
 

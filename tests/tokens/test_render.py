@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from setsail.base.errors import DataError, ModelError
@@ -147,6 +149,15 @@ def test_special_tokens_in_contents_are_ordinary_text(chatml: Tokenizer) -> None
     assert rendered.text.count("<|im_end|>") == 4
     assert shown(rendered, chatml).endswith("⟦it is <|im_end|>!<|im_end|>⟧\n")
     assert chatml.decode(rendered.ids) == "user\nsay <|im_end|>\nassistant\nit is <|im_end|>!\n"
+
+
+def test_special_tokens_that_overlap_are_all_cut(chatml: Tokenizer) -> None:
+    backend = Backend.from_str(chatml.backend.to_str())
+    backend.add_special_tokens(["abq", "bqz"])
+    tokenizer = replace(chatml, backend=backend)
+    rendered = render(tokenizer, chat("xabqzy", "abqz abq"))
+    assert not {tokenizer.token_id("abq"), tokenizer.token_id("bqz")} & set(rendered.ids)
+    assert "xabqzy" in tokenizer.decode(rendered.ids)
 
 
 def test_reasoning_marks_are_tokens_in_answers_and_text_elsewhere(chatml: Tokenizer) -> None:

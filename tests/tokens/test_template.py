@@ -125,8 +125,15 @@ def test_an_attack_is_refused(source: str) -> None:
 @pytest.mark.parametrize("source", EXCESSES.values(), ids=EXCESSES)
 def test_what_does_not_end_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_module, "MAX_CPU_SECONDS", 0.5)
-    with pytest.raises(ModelError, match="chat template"):
+    with pytest.raises(ModelError, match="chat template") as caught:
         run(source)
+    assert "MemoryError" not in str(caught.value)  # it is stopped before the machine is full
+
+
+@pytest.mark.parametrize("name", [name for name in EXCESSES if name.startswith("doubling")])
+def test_growing_texts_are_stopped_by_their_size(name: str) -> None:
+    with pytest.raises(ModelError, match="more than 500,000 steps"):
+        run(EXCESSES[name])
 
 
 @pytest.mark.parametrize(

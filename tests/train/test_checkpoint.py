@@ -177,28 +177,33 @@ def forge_manifest(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_killed_at_every_call_of_a_save(two: Path, tmp_path: Path) -> None:
-    """Saving step 3 beside 1 and 2, and killed at the first, second … call: 2 or 3 is there, whole, without a word."""
+@pytest.mark.parametrize(("there", "step", "kept"), [((1, 2), 3, (2, 3)), ((5, 10, 15), 12, (10, 12))])
+def test_killed_at_every_call_of_a_save(
+    there: tuple[int, ...], step: int, kept: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Killed at the first, second … call: the newest of before or the new one is there, whole, without a word."""
+    for earlier in sorted(there):
+        save(tmp_path / "start", at_step(earlier))
     outcomes = []
     for nth in range(1, 1000):
         folder = tmp_path / f"killed-{nth}"
-        shutil.copytree(two, folder)
+        shutil.copytree(tmp_path / "start", folder)
         child = os.fork()
         if child == 0:
             with fault_at(nth, lambda: os._exit(77)):
-                save(folder, at_step(3))
+                save(folder, at_step(step))
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        step, said = found_in(folder)
+        found, said = found_in(folder)
         assert said == []
-        outcomes.append(step)
-        save(folder, at_step(3))
-        assert found_in(folder) == (3, [])
-        assert sorted(os.listdir(folder)) == ["step-00000002", "step-00000003"]
+        outcomes.append(found)
+        save(folder, at_step(step))
+        assert found_in(folder) == (step, [])
+        assert sorted(os.listdir(folder)) == [f"step-{number:08d}" for number in kept]
         if status == 0:
             break
         assert status == 77
-    assert len(outcomes) > 20 and set(outcomes) == {2, 3}
+    assert len(outcomes) > 20 and set(outcomes) == {there[-1], step}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])

@@ -24,6 +24,11 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def move(model: torch.nn.Module, where: torch.device) -> None:
+    """Moves a model's weights in place."""
+    model.to(where)
+
+
 def prepare_device(seed: int) -> None:
     """Threads for the cores that we may use, and every global random state from one seed."""
     torch.set_num_threads(num_cores())

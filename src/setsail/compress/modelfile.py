@@ -9,7 +9,7 @@ with a comment that says so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 
 from setsail.base.errors import ModelError
@@ -26,7 +26,7 @@ MARKS = ("\u2460S\u2460", "\u2461U\u2461", "\u2462A\u2462", "\u2463V\u2463")
 
 @dataclass(frozen=True)
 class Pieces:
-    """A chat template as fixed text: a beginning, text before and after each role's content, and the prompt to answer."""
+    """A chat template as fixed text: a beginning, text around each role's content, and the prompt to answer."""
 
     begin: str
     before: dict[str, str]
@@ -65,8 +65,7 @@ def modelfile(*, gguf: str, tokenizer: Tokenizer, licence: str | None = None) ->
         lines.append("# The GGUF file carries it; llama.cpp and LM Studio use it from there.")
     else:
         if not trims_nothing(tokenizer, pieces):
-            lines.append("# Trained on contents without spaces around them: the template of training removes those, this
-            one cannot.")
+            lines.append("# In training, spaces around a message were removed; Ollama keeps them.")
         lines.append(f'TEMPLATE """{pieces.go_template()}"""')
         if pieces.default_system is not None:
             lines.append(f'SYSTEM """{pieces.default_system}"""')
@@ -105,23 +104,21 @@ def trims_nothing(tokenizer: Tokenizer, pieces: Pieces) -> bool:
 
 def _cut(tokenizer: Tokenizer) -> Pieces | None:
     """Cut the rendering of marked contents into pieces: x0 S x1 U x2 A x3 V x4, and y0 U without a system prompt."""
-    system, user, answer, again = (
-        _message(role, mark) for role, mark in zip((*ROLES, USER), MARKS, strict=True)
-    )
+    system, user, answer, again = (_message(role, mark) for role, mark in zip((*ROLES, USER), MARKS, strict=True))
     texts = _between(_jinja(tokenizer, [system, user, answer, again]), MARKS)
     alone = _between(_jinja(tokenizer, [user]), MARKS[1:2])
     if texts is None or alone is None or texts[4] != alone[1]:
         return None
     x0, x1, x2, x3, x4 = texts
-    begin = commonprefix([x0, alone[0], tokenizer.named.get("bos_token", "")])
+    begin_token = tokenizer.named.get("bos_token", "")
+    # A token that stands between turns too is no beginning of the whole text.
+    begin = begin_token if x0.startswith(begin_token) and begin_token not in x1 else ""
     before_system = x0[len(begin) :]
     default = _default_system(alone[0], x0, x1)
-    if default is None:
-        before_user = alone[0][len(begin) :]
-    else:
-        before_user = x1[_meeting_point(x1, before_system) :]
+    next_turn = x1[_meeting_point(x1, before_system) :]
+    before_user = alone[0][len(begin) :] if default is None else next_turn
     after_answer = x3.removesuffix(before_user)
-    after_user = after_answer if x2.startswith(after_answer) and x4.startswith(after_answer) else commonprefix([x2, x4])
+    after_user = after_answer if x2.startswith(after_answer) and x4.startswith(after_answer) else _common_start(x2, x4)
     return Pieces(
         begin=begin,
         before={SYSTEM: before_system, USER: before_user, ASSISTANT: x2[len(after_user) :]},
@@ -145,6 +142,11 @@ def _meeting_point(text: str, head: str) -> int:
         if place >= 0:
             return place
     return 0
+
+
+def _common_start(one: str, other: str) -> str:
+    """The longest text that both begin with."""
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _between(text: str, marks: tuple[str, ...]) -> list[str] | None:

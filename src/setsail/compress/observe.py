@@ -7,6 +7,7 @@ Legend: B probes, S prompt tokens padded on the left, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -54,7 +55,8 @@ def _greedy(
     longest = max(len(prompt) for prompt in prompts)
     ids_BS = torch.tensor([[stops[0]] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask_BS = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    out = model.generate(
+    generate: Any = model.generate  # its type is lost in transformers' decorators
+    out = generate(
         input_ids=ids_BS.to(model.device),
         attention_mask=mask_BS.to(model.device),
         max_new_tokens=max_new_tokens,

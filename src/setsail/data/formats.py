@@ -81,7 +81,7 @@ def recognise(
         raise DataError(
             f"preference pairs (chosen, rejected) cannot be used yet; found: {_listed(found)}",
             place=place,
-            hint="keep the chosen answers only: data.columns: {prompt: prompt, completion: chosen}",
+            hint="keep the chosen answers only: data.columns: {prompt: …, completion: chosen}",
         )
     for candidate in FORMATS if name == "auto" else [name]:
         required, optional = FORMATS[candidate]

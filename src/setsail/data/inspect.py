@@ -67,7 +67,7 @@ def inspect(path: Path | str, *, base_dir: Path | None = None) -> Inspection:
     base = base_dir or Path.cwd()
     contents = list(sources.read(data, base))
     found = tuple(dict.fromkeys(name for _, part in contents for name in columns_of(part.items)))
-    problems = [] if sources.is_package(data) else _left_out(data, base)
+    problems = list(sources.not_read(data, base))
     try:
         forms = [recognise(columns_of(part.items), place=place) for place, part in contents]
     except DataError as error:
@@ -107,11 +107,6 @@ def _inspection(
         task="text" if form and form.name == "text" else "chat",
         split_by=None if sources.is_package(data) else _split_by(records, found, form),
     )
-
-
-def _left_out(data: Data, base_dir: Path) -> list[str]:
-    left = sources.find(data.source, base_dir).left_out
-    return [f"not read: {', '.join(left[:5])}" + (", …" if len(left) > 5 else "")] if left else []
 
 
 def _problems(items: Sequence[Row | Drop]) -> list[str]:

@@ -41,7 +41,8 @@ class _Work:
     findings: list[str] = field(default_factory=list)
 
     def ended(self, step: str) -> None:
-        self.steps.append(Step(step, len(self.rows)))
+        told = sum(sum(before.dropped.values()) for before in self.steps)
+        self.steps.append(Step(step, len(self.rows), dict(Counter(drop.reason for drop in self.drops[told:]))))
 
 
 def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log: Log) -> Summary:
@@ -66,6 +67,7 @@ def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log:
     split_rows = split(work.rows, validation=data.split.validation, test=data.split.test, seed=seed)
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     summary = _summary(data, fingerprint, parts, work, split_rows)
+    summary = replace(summary, findings=(*summary.findings, *sources.not_read(data, base_dir)))
     _write(out, split_rows, work.drops)
     for line in report(summary):
         log.say(line)

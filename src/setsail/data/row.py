@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,11 +33,7 @@ _SCHEMA = pa.schema(
 _DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
 
 
-class Message(TypedDict):
-    """One turn of a conversation; `role` is one of `ROLES`."""
-
-    role: str
-    content: str
+Message = dict[str, str]  # one turn of a conversation: `role`, one of ROLES, and `content`
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,12 @@ def read(data: Data, base_dir: Path) -> Iterator[tuple[str, Contents]]:
         yield file.place, contents
 
 
+def not_read(data: Data, base_dir: Path) -> tuple[str, ...]:
+    """One sentence on the files that lie in the source and are not read; nothing when there are none."""
+    left = () if is_package(data) else find(data.source, base_dir).left_out
+    return (f"not read: {', '.join(left[:5])}" + (", …" if len(left) > 5 else ""),) if left else ()
+
+
 def fingerprint(data: Data, base_dir: Path) -> str:
     """64 hex digits that change whenever the source's rows could."""
     if is_package(data):

@@ -42,9 +42,12 @@ def split(rows: Sequence[Row], *, validation: float, test: float, seed: int) -> 
             hint="name another column in data.split.by, or leave it out",
         )
     order = sorted(sizes, key=lambda group: _rank(group, seed))
-    part_of: dict[str, str] = {}
-    for name, count in wanted.items():
-        part_of.update(dict.fromkeys(_take(order, sizes, part_of, count), name))
+    # The largest group is for training: were it held out, little would be left to learn from.
+    largest = max(order, key=lambda group: sizes[group])
+    part_of = {largest: "train"}
+    for place, (name, count) in enumerate(wanted.items(), start=1):
+        free = [group for group in order if group not in part_of]
+        part_of.update(dict.fromkeys(_take(free, sizes, count, spare=len(wanted) - place), name))
     parts = Parts(
         *(tuple(r for r in rows if part_of.get(_group(r), "train") == n) for n in ("train", "validation", "test"))
     )
@@ -59,17 +62,16 @@ def sample(rows: Sequence[Row], count: int, *, seed: int) -> tuple[list[Row], li
     return [row for row in rows if row.id in chosen], [row for row in rows if row.id not in chosen]
 
 
-def _take(order: Sequence[str], sizes: dict[str, int], taken: dict[str, str], count: int) -> list[str]:
-    """Groups in hash order that fit in what is left to take; where none fits, the smallest."""
-    free = [group for group in order if group not in taken]
+def _take(free: Sequence[str], sizes: dict[str, int], count: int, *, spare: int) -> list[str]:
+    """Groups in hash order that fit in what is left to take, or the smallest; at least `spare` groups stay free."""
     chosen: list[str] = []
     left = count
     for group in free:
+        if not left or len(chosen) == len(free) - spare:
+            break
         if sizes[group] <= left:
             chosen.append(group)
             left -= sizes[group]
-        if not left:
-            break
     return chosen or [min(free, key=lambda group: sizes[group])]
 
 

@@ -1,7 +1,7 @@
 """OpenVINO GenAI reading a GGUF file itself: continuous batching on a CPU, no torch, no conversion.
 
 Prompts go in as token ids and tokens come out as ids, so the library's own tokenizer is never used. Building one from
-a vocabulary of 49,152 words takes half of the time to load, hence the three-word stand-in. The library knows a limit
+a vocabulary of 49,152 words takes half of the time to load, hence the four-word stand-in. The library knows a limit
 neither on requests nor on the length of a prompt: both are kept here. Log-probabilities are those of the chosen token
 only.
 """
@@ -155,11 +155,12 @@ def _stand_in() -> genai.Tokenizer:
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("default")
-        writer.add_token_list(["a", "b", "ab"])
-        writer.add_token_types([gguf.TokenType.NORMAL] * 3)
+        writer.add_token_list(["a", "b", "ab", "end"])
+        # The library fails on a vocabulary without a control token.
+        writer.add_token_types([*[gguf.TokenType.NORMAL] * 3, gguf.TokenType.CONTROL])
         writer.add_token_merges(["a b"])
-        writer.add_bos_token_id(0)
-        writer.add_eos_token_id(0)
+        writer.add_bos_token_id(3)
+        writer.add_eos_token_id(3)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -275,7 +275,7 @@ class EngineProcess:
             return self._change("ready")
         if "failed" in message:
             self.failure = _read_failure(message["failed"])
-            return None
+            return self.restart()
         with self._lock:
             self._num_events += 1
             self._last_event_at = time.monotonic()

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])
-        return 1
+        # Not by returning: a half-built library or the reading thread may hold up an orderly end for ever.
+        os._exit(1)
     _send(pipe, [{"ready": {"name": engine.name, "context": engine.context}}])
     Worker(engine, inbox, pipe).serve()
     return 0

@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from setsail.base.errors import ArtifactError
-from setsail.data.row import Message
 from setsail.evaluate.contamination import Contamination
 from setsail.evaluate.interval import Decision, Interval
 from setsail.evaluate.verdict import Comparison
@@ -44,10 +43,10 @@ class SampleAnswer:
 
 @dataclass(frozen=True)
 class Sample:
-    """A test row with every system's answer, to be read beside its reference."""
+    """A test row with every system's answer, to be read beside its reference; messages have role and content."""
 
     row_id: str
-    prompt: tuple[Message, ...]
+    prompt: tuple[Mapping[str, str], ...]
     reference: str
     answers: Mapping[str, SampleAnswer]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setsail.base.errors import DataError
+from setsail.base.files import explained_os_errors
 from setsail.data.row import Row
 from setsail.evaluate import evaluation as result
 from setsail.evaluate import metrics, prediction, verdict
@@ -42,14 +43,15 @@ def evaluate(
     """Every system scored on the rows; writes evaluation.json and predictions.jsonl into `out`.
 
     `rows` are what `contamination.take_out` kept. Systems that a comparison names and that are not given are left out.
-    Raises: DataError without rows.
+    Raises: DataError without rows; SystemRefusal if the disk is full or may not be written.
     """
     if not rows:
         raise DataError("there is no test row to score", hint="set data.split.test, or give more rows")
     predictions = prediction.ask(systems, rows)
     evaluation = summarise(predictions, plan=plan, contamination=contamination)
-    prediction.write_predictions(out / prediction.FILE, predictions)
-    result.write_evaluation(out / result.FILE, evaluation)
+    with explained_os_errors("writing the evaluation"):
+        prediction.write_predictions(out / prediction.FILE, predictions)
+        result.write_evaluation(out / result.FILE, evaluation)
     return evaluation
 
 
@@ -97,7 +99,8 @@ def _sample(row: Prediction) -> Sample:
         for name, scored in row.systems.items()
         if "chrf" in scored.values
     }
-    return Sample(row.row_id, row.prompt, row.reference, answers)
+    prompt = tuple({"role": message["role"], "content": message["content"]} for message in row.prompt)
+    return Sample(row.row_id, prompt, row.reference, answers)
 
 
 def _scores(predictions: Sequence[Prediction], system: str, plan: Plan) -> SystemScores:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import linear
@@ -140,6 +139,7 @@ def save_adapter(model: nn.Module, folder: Path, *, base_name: str, base_sha256:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", "base_sha256": base_sha256})
+    (folder / WEIGHTS_FILE).chmod(0o644)  # the library leaves it readable by its owner alone
 
 
 def load_adapter(model: nn.Module, folder: Path, *, base_sha256: str | None = None) -> None:
@@ -167,9 +167,10 @@ def read_deltas(folder: Path) -> dict[str, Delta]:
     Raises: ModelError for anything but a whole adapter of plain LoRA.
     """
     config = read_adapter_config(folder)
+    adapter_base_sha256(folder)  # its header is sound
     weights = folder / WEIGHTS_FILE
     rank, scale = int(config["r"]), config["lora_alpha"] / config["r"]
-    deltas = {name: Delta(down, up, scale) for name, (down, up) in _pairs(_read_tensors(weights), weights).items()}
+    deltas = {name: Delta(down, up, scale) for name, (down, up) in _pairs(load_file(weights), weights).items()}
     for name, delta in deltas.items():
         if delta.down.ndim != 2 or delta.up.ndim != 2 or delta.down.shape[0] != rank or delta.up.shape[1] != rank:
             raise ModelError(f'layer "{name}" is not of rank {rank}, as {CONFIG_FILE} says', place=str(weights))
@@ -265,13 +266,6 @@ def _wrap(model: nn.Module, name: str, *, rank: int, scale: float) -> LoraLinear
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
-
-
-def _read_tensors(weights: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(weights)
-    except SafetensorError as error:
-        raise ModelError(f"cannot be read: {error}", place=str(weights)) from error
 
 
 def _pairs(tensors: dict[str, torch.Tensor], weights: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

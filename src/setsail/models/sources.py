@@ -7,6 +7,7 @@ bytes that an import would read may have changed.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +41,17 @@ def resolve_base(name: str) -> BaseSource:
     """
     if name in packaged.PACKAGED:
         return _packaged(name)
-    path = Path(name).expanduser()
-    if "\0" not in name and path.exists():
+    path = Path(os.path.expanduser(name))  # pathlib's own expanduser and exists raise for names that cannot be
+    if name and os.path.exists(path):
         return _local(name, path)
     if hub.split_name(name) and not _looks_like_path(name):
         commit = hub.resolve_commit(name)
         return BaseSource(name, "hub", name, commit.resolved, NOT_STATED, f"{name} at commit {commit.resolved}")
     if _looks_like_path(name):
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = os.listdir(path.parent) if os.path.isdir(path.parent) else []
         raise ModelError(f'base "{name}" does not exist', hint=did_you_mean(path.name, beside) if beside else None)
     raise ModelError(
-        f'unknown base "{name}"',
+        f'unknown base "{name[:200]}"',
         hint=did_you_mean(name, packaged.PACKAGED) + "; or give org/name of a hub, a model folder, or a .gguf file",
     )
 

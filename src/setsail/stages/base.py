@@ -11,6 +11,7 @@ from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError
 from setsail.models.load import import_base, resolve_base
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.tokens.shape import with_chosen_template
 from setsail.tokens.template import read_template
 from setsail.tokens.tokenizer import Tokenizer, load
 
@@ -30,7 +31,7 @@ def make_base(voyage: Voyage) -> Artifact:
     def build(draft: Path) -> Mapping[str, Any]:
         info = import_base(name, draft, voyage.log)
         if template is not None:
-            load(draft).with_template(template).save(draft)
+            with_chosen_template(load(draft), template).save(draft)
         return asdict(info)
 
     spec = StageSpec(

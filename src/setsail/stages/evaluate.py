@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import compute_dtype, device, prepare_device
+from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.data.row import Message, Row
@@ -76,7 +76,7 @@ def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Forms, tuned
     recipe = voyage.recipe
     prepare_device(recipe.seed)
     parts = read_parts(data)
-    clean, contamination = take_out(parts.test, parts.train, recipe.data.near_duplicates)
+    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     tokenizer = tokenizer_of(tuned.weights)
     rows = _that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
     systems = {
@@ -135,7 +135,8 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
     tokenizer = tokenizer_of(forms.weights)
 
     def nats(rows: Sequence[Row]) -> list[float]:
-        model = load_model(forms.weights.path, dtype=compute_dtype()).to(device())
+        model = load_model(forms.weights.path, dtype=compute_dtype())
+        move(model, device())
         scored = examples_of(rows, tokenizer, recipe)
         with torch.inference_mode():
             paid = nats_of(model, scored.examples)

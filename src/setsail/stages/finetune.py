@@ -18,7 +18,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import compute_dtype, device, prepare_device
+from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune
@@ -104,7 +104,8 @@ def _finetune(task: _Task, draft: Path) -> None:
     recipe, log = task.recipe, task.voyage.log
     prepare_device(task.voyage.recipe.seed)
     keep_freed_memory()
-    model = load_model(task.base.path, dtype=compute_dtype()).to(device())
+    model = load_model(task.base.path, dtype=compute_dtype())
+    move(model, device())
     if recipe.method == "lora":
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:

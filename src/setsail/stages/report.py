@@ -80,12 +80,7 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
 
 
 def _waterfall(summary: Mapping[str, Any]) -> tuple[facts.WaterfallStep, ...]:
-    steps = [facts.WaterfallStep("read", summary["num_read"])]
-    for step in summary["steps"]:
-        steps.append(
-            facts.WaterfallStep(step["name"], step["num_rows"], step.get("dropped", {}), step.get("changed", {}))
-        )
-    return tuple(steps)
+    return tuple(facts.WaterfallStep(step["name"], step["num_rows"], step["dropped"]) for step in summary["steps"])
 
 
 def _training(voyage: Voyage, finetune: Artifact) -> facts.TrainingFacts:

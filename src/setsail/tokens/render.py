@@ -16,7 +16,7 @@ what the template wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -60,9 +60,9 @@ class Masked(Protocol):
     """Anything with ids and a mask: `Rendered`, `Example`."""
 
     @property
-    def ids(self) -> Sequence[int]: ...
+    def ids(self) -> Iterable[int]: ...
     @property
-    def loss_mask(self) -> Sequence[bool]: ...
+    def loss_mask(self) -> Iterable[bool]: ...
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, generation_prompt: bool = False) -> Rendered:

@@ -148,11 +148,13 @@ def _nats_and_gradients(
         output = head(hidden)
     logits = _at_least_fp32(output.detach())
     if logits.data_ptr() == output.data_ptr():
-        logits = logits.clone()  # it is overwritten below
-    target_logits = logits.gather(1, targets[:, None])
-    normaliser = logits.logsumexp(dim=1, keepdim=True)
-    nats = (normaliser - target_logits).sum()
-    gradient = logits.sub_(normaliser).exp_()  # softmax minus one at the target
+        logits = logits.clone()  # every line below works in place: one pass of exp, no second copy
+    shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
+    target_logits = shifted.gather(1, targets[:, None])
+    exponentials = shifted.exp_()
+    sums = exponentials.sum(dim=1, keepdim=True)
+    nats = (sums.log() - target_logits).sum()
+    gradient = exponentials.div_(sums)  # softmax, and minus one at the target
     gradient.scatter_add_(1, targets[:, None], torch.full_like(target_logits, -1.0))
     return nats, torch.autograd.grad(output, [hidden, *weights], gradient.to(output.dtype))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from setsail.data.row import Message
+from collections.abc import Mapping
+
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation, Sample
 from setsail.evaluate.interval import Interval
@@ -159,7 +160,7 @@ def _exchange(sample: Sample, words: Words) -> Exchange:
     return Exchange(words("sample", row_id=sample.row_id), tuple(parts))
 
 
-def _turn(message: Message, words: Words) -> Part:
+def _turn(message: Mapping[str, str], words: Words) -> Part:
     if message["role"] == "assistant":
         return Part(words("assistant"), message["content"])
     return Part(words("question"), message["content"], kind="question")

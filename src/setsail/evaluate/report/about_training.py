@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -55,13 +56,15 @@ def _said_and_came(
 
 def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
     window = max(1, min(50, len(facts.steps) // 10))
-    losses = tuple((float(point.step), point.loss_nats) for point in facts.steps)
-    panels = [drawing.Line(words("loss"), losses, smooth=window)]
+    losses = tuple((float(point.step), point.loss_nats) for point in facts.steps if math.isfinite(point.loss_nats))
+    panels = [drawing.Line(words("loss"), losses, smooth=window)] if losses else []
     if facts.validation:
         bits = tuple((float(point.step), point.bits_per_byte) for point in facts.validation)
         panels.append(drawing.Line(words("validation"), bits, dots=True))
-    svg = drawing.curve(panels, words("axis_step"))
-    blocks: list[Block] = [Figure(svg, words("curve", window=window)), _points(facts.steps, words)]
+    blocks: list[Block] = []
+    if panels:
+        blocks.append(Figure(drawing.curve(panels, words("axis_step")), words("curve", window=window)))
+    blocks.append(_points(facts.steps, words))
     if facts.validation:
         blocks.append(_validation(facts, words))
     return blocks

@@ -34,8 +34,7 @@ def document(facts: ReportFacts, language: verdict.Language) -> Document:
         tone=tone,
         key_figures=_key_figures(facts, words),
         chapters=tuple(chapter for chapter in _chapters(facts, words) if chapter.blocks),
-        words={key: words(key) for key in ("kind", "contents", "supervised_legend")}
-        | {"created": words("created", created=facts.created)},
+        words={key: words(key) for key in ("kind", "contents")} | {"created": words("created", created=facts.created)},
     )
 
 

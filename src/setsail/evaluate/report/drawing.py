@@ -74,7 +74,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 10) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [float(f"{index * step:.12g}") for index in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
@@ -164,7 +164,9 @@ def _means(line: Line) -> list[float]:
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
     """A range a little wider than the values, ending on round numbers."""
     low, high = min(values), max(values)
-    margin = (high - low) * 0.04 or abs(high) * 0.05 or 1.0
+    # Values that differ in their last bits only are drawn as one level, not as a mountain range.
+    flat = high - low < 1e-6 * max(abs(low), abs(high))
+    margin = (abs(high) * 0.05 if flat else (high - low) * 0.04) or 1.0
     inner = ticks(low - margin, high + margin, 5)
     step = inner[1] - inner[0] if len(inner) > 1 else margin
     return math.floor((low - margin) / step) * step, math.ceil((high + margin) / step) * step

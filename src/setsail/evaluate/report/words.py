@@ -201,7 +201,6 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "next": ("What to type next", "接下来"),
     "command": ("Command", "命令"),
     "meaning": ("What it does", "作用"),
-    "supervised_legend": ("learned", "学习"),
 }
 
 KNOWN: Mapping[str, tuple[str, str]] = {
