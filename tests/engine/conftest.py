@@ -16,7 +16,8 @@ from setsail.engine import EngineProcess, Watch
 CONTEXT, SLOTS, NUM_TOKENS = 256, 4, 272
 HIDDEN, LAYERS, HEADS, GROUPS, INNER = 64, 2, 4, 2, 128
 TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{{ '<|im_start|>assistant\\n' }}"
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +30,7 @@ EOG = 2
 @pytest.fixture(scope="module")
 def expected(tiny_gguf: Path) -> dict[tuple[int, ...], list[Token]]:
     """What float32 torch generates: 24 greedy tokens for each prompt."""
+    torch.set_num_threads(1)
     engine = TorchEngine(load_gguf_model(tiny_gguf, torch.float32), context=CONTEXT, slots=1)
     tokens: dict[tuple[int, ...], list[Token]] = {}
     for number, prompt in enumerate(PROMPTS):
@@ -203,6 +206,17 @@ def test_the_file_s_own_tokenizer_and_template_are_shown(llamacpp_engine: Engine
 def test_openvino_reads_ids_only(openvino_engine: EngineProcess) -> None:
     with pytest.raises(UserError, match="reads ids only"):
         openvino_engine.tokenize("x")
+
+
+def test_openvino_neither_forks_nor_reports_its_use(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "os.register_at_fork(before=lambda: os._exit(3))\n"
+        "import setsail.engine.openvino\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_engine_opens_a_port(engine: EngineProcess) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from setsail.base.errors import ModelError, SetsailError, UserError
 from setsail.engine import EngineProcess, Finished, GenerationRequest, Token, Watch
+from setsail.engine.child import Child
 
 from .conftest import CONTEXT, OpenEcho
 
@@ -203,3 +204,36 @@ def test_the_child_leaves_stop_signals_to_its_parent(open_echo: OpenEcho) -> Non
     os.kill(engine.pid, signal.SIGINT)
     assert list(events)[-1].__class__ is Finished
     assert engine.state == "ready"
+
+
+FORKING = """
+import os, sys, time
+if os.fork() == 0:
+    time.sleep(20)
+    os._exit(0)
+print('{"ready": {"name": "forking", "context": 8}}', flush=True)
+time.sleep(20)
+"""
+
+
+def test_a_fork_of_the_child_that_holds_its_pipes_does_not_hide_its_death() -> None:
+    child = Child([sys.executable, "-c", FORKING])
+    messages = child.messages()
+    assert next(messages) == {"ready": {"name": "forking", "context": 8}}
+    [fork] = psutil.Process(child.pid).children()
+    child.kill()
+    started = time.monotonic()
+    assert list(messages) == []
+    assert child.reap() == "the engine's process was killed by SIGKILL"
+    assert time.monotonic() - started < 2.0
+    fork.kill()
+
+
+def test_what_a_library_prints_does_not_reach_the_wire(tmp_path: Path) -> None:
+    module = tmp_path / "chatter.py"
+    module.write_text(
+        "import os, setsail.engine.worker as w\nw._keep_output_to_ourselves().write(b'{}\\n')\nos.write(1, b'noise')"
+    )
+    done = subprocess.run([sys.executable, str(module)], capture_output=True, check=True)
+    assert done.stdout == b"{}\n"
+    assert done.stderr == b"noise"

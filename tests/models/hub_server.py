@@ -40,7 +40,9 @@ class Hub:
         folder = self.repositories[name]
         if not api:
             return self._send_file(request, folder / "/".join(rest[2:]))
-        sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+        sizes = {
+            file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()
+        }
         if rest[:1] == ["tree"]:
             entries = [{"type": "file", "path": path, "size": size, "oid": _sha1(path)} for path, size in sizes.items()]
             return _send_json(request, entries)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
-from models import toy_model
 from transformers import PreTrainedModel
 
+from models import toy_model
 from setsail.models import attention
 
 LENGTHS = {
@@ -36,7 +38,7 @@ def alone(model: PreTrainedModel, row: dict[str, torch.Tensor]) -> torch.Tensor:
     bounds = row["document_starts"].tolist()
     parts = [
         model.model(input_ids=row["input_ids"][:, start:end], use_cache=False).last_hidden_state[0]
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in pairwise(bounds)
     ]
     model.set_attn_implementation(attention.NAME)
     return torch.cat(parts)

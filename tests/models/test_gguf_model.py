@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGUFWriter
-from models import toy_model
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from models import toy_model
 from setsail.base.errors import ModelError
 from setsail.base.log import Log
 from setsail.compress.export import export_gguf

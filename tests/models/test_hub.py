@@ -1,4 +1,4 @@
-"""The hub path against a real server, in a process of its own: huggingface_hub reads its environment when it is imported."""
+"""The hub path against a real server, in a process of its own: huggingface_hub reads its settings when imported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from models import toy_model
 from models.hub_server import COMMIT, Hub, serve
 
@@ -51,7 +52,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path) -> Run:
     def start(hub: Hub, script: str, *arguments: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": str(int(offline))}
+        environment |= {
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_OFFLINE": str(int(offline)),
+        }
         environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
         return subprocess.run(
             [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, timeout=120

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import toy_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from models import toy_model
 from setsail.base.errors import ModelError
 from setsail.base.log import Log
 from setsail.models import attention
@@ -58,7 +58,9 @@ def test_a_template_inside_the_settings_moves_to_its_own_file(tmp_path: Path) ->
     source = toy_model.write_folder(tmp_path / "source")
     (source / "chat_template.jinja").unlink()
     named = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]
-    change_json(source / "tokenizer_config.json", chat_template=named, eos_token={"content": "<|im_end|>", "lstrip": False})
+    change_json(
+        source / "tokenizer_config.json", chat_template=named, eos_token={"content": "<|im_end|>", "lstrip": False}
+    )
     import_base(str(source), tmp_path / "out", QUIET)
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert (tmp_path / "out" / "chat_template.jinja").read_text() == "yes"

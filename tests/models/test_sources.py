@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from models import toy_model
 
+from models import toy_model
 from setsail.base.errors import ModelError
 from setsail.base.log import Log
 from setsail.compress.export import export_gguf
@@ -36,7 +36,12 @@ def test_a_folders_fingerprint_follows_what_an_import_reads(tmp_path: Path) -> N
 
 def test_a_gguf_file_is_a_base(tmp_path: Path) -> None:
     path = export_gguf(
-        toy_model.write_folder(tmp_path / "hf"), tmp_path / "toy.gguf", "q8_0", name="t", licence="mit", log=Log(quiet=True)
+        toy_model.write_folder(tmp_path / "hf"),
+        tmp_path / "toy.gguf",
+        "q8_0",
+        name="t",
+        licence="mit",
+        log=Log(quiet=True),
     )
     source = resolve_base(str(path))
     assert source.kind == "gguf" and source.licence == "mit" and len(source.fingerprint) == 64

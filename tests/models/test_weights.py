@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import toy_model
 from safetensors.numpy import save_file
 
+from models import toy_model
 from setsail.base.errors import ModelError
 from setsail.models.weights import read_header, weight_files, weights_sha256
 

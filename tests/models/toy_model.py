@@ -31,7 +31,8 @@ def tokenizer(pre: str = "smollm") -> Tokenizer:
     alphabet = sorted(ByteLevel.alphabet())
     special = [AddedToken(text, special=True, normalized=False) for text in SPECIAL]
     made.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False)
+        TEXTS,
+        trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False),
     )
     return made
 
@@ -78,5 +79,3 @@ def write_folder(
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": "<|im_end|>"}))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     return folder
-
-

@@ -107,7 +107,7 @@ def test_what_an_answer_carries_can_be_sent_back(official: openai.OpenAI) -> Non
     """The history as the official client holds it, nulls and all."""
     first = official.chat.completions.create(model="support", messages=[{"role": "user", "content": "a"}])
     message = first.choices[0].message.model_dump()
-    again = official.chat.completions.create(model="support", messages=[message, {"role": "user", "content": "b"}])  # pyright: ignore
+    again = official.chat.completions.create(model="support", messages=[message, {"role": "user", "content": "b"}])
     assert again.choices[0].finish_reason == "stop"
 
 

@@ -41,8 +41,7 @@ class _Work:
     findings: list[str] = field(default_factory=list)
 
     def ended(self, step: str) -> None:
-        told = sum(sum(before.dropped.values()) for before in self.steps)
-        self.steps.append(Step(step, len(self.rows), dict(Counter(drop.reason for drop in self.drops[told:]))))
+        self.steps.append(Step(step, len(self.rows)))
 
 
 def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log: Log) -> Summary:

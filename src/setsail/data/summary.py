@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from setsail.data.row import Drop
 
@@ -43,11 +43,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Step:
-    """How many rows were left after a step of preparing, and what took the others."""
+    """How many rows were left after a step of preparing."""
 
     name: str
     num_rows: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

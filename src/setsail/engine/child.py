@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -21,17 +22,25 @@ from setsail.engine import wire
 
 _LAST_WORDS = 20
 _END_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 0.5
+_LOOK_MILLISECONDS = 500
+_CHUNK_BYTES = 1 << 20
+
+
+def worker_command(arguments: list[str]) -> list[str]:
+    """What starts a worker with these arguments."""
+    # -P: a file called torch.py in the user's folder must not stand in for the library.
+    return [sys.executable, "-P", "-m", "setsail.engine.worker", *arguments]
 
 
 class Child:
     """A running worker. Start it on a thread that outlives it: on Linux it dies with the thread that started it."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, command: list[str]) -> None:
         # What it leaves in its temporary folder is removed here, however it died.
         self._folder = tempfile.TemporaryDirectory(prefix="setsail-engine-", ignore_cleanup_errors=True)
-        # -P: a file called torch.py in the user's folder must not stand in for the library.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "setsail.engine.worker", *arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,10 +61,21 @@ class Child:
         self._outbox.put(wire.encode(message))
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Each message of the child, until its pipe closes or it dies in the middle of a line."""
-        for line in cast(BinaryIO, self._process.stdout):
-            if line.endswith(b"\n"):
-                yield wire.decode(line)
+        """Each message of the child, until its pipe closes or it is dead; half a line at the end is dropped."""
+        stdout = cast(BinaryIO, self._process.stdout)
+        poll = select.poll()
+        poll.register(stdout, select.POLLIN)
+        rest = b""
+        while True:
+            if poll.poll(_LOOK_MILLISECONDS):
+                chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
+                if not chunk:
+                    return
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from map(wire.decode, lines)
+            elif self._process.poll() is not None:
+                # A process that a library forked may hold the pipe open after the child's death.
+                return
 
     def kill(self) -> None:
         """End it now."""
@@ -77,7 +97,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        self._listener.join(_END_SECONDS)
+        self._listener.join(_LAST_WORDS_SECONDS)
         cast(BinaryIO, self._process.stdout).close()
         self._folder.cleanup()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

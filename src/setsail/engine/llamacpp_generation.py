@@ -68,7 +68,9 @@ class Generation:
             # At least one, since the id of a token only comes with its probability.
             "n_probs": max(request.num_logprobs, 1),
             "post_sampling_probs": False,
-            "cache_prompt": True,
+            # The rest of a cached prompt is computed in another batch, which moves log-probabilities in the third
+            # decimal: what is measured must not depend on what was asked before.
+            "cache_prompt": request.num_logprobs == 0,
             "timings_per_token": True,
             "return_progress": True,
             **more,

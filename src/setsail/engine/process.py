@@ -22,7 +22,7 @@ from typing import Any, Literal
 from setsail.base import errors
 from setsail.base.errors import SetsailError, SystemRefusal, UserError
 from setsail.engine import wire
-from setsail.engine.child import Child
+from setsail.engine.child import Child, worker_command
 from setsail.engine.contract import Finished, GenerationRequest, Token, fit_to_context
 
 State = Literal["starting", "ready", "restarting", "failed", "closed"]
@@ -261,7 +261,7 @@ class EngineProcess:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
         while self._state not in ("failed", "closed"):
-            self._child = child = Child([*arguments, "--parent", str(os.getpid())])
+            self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():
                 child.close()
             self._last_event_at = time.monotonic()

@@ -61,4 +61,6 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     # A JSON integer may have thousands of digits; printing one that long is itself an error.
-    return str(value) if isinstance(value, float) or abs(value) < 10**40 else "a very long number"  # pyright: ignore
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**40 else "a very long number"
+    return str(value) if isinstance(value, float) else f"a {type(value).__name__}"

@@ -26,7 +26,6 @@ def chat_in_terminal(path: Path, *, base: bool = False, engine: str | None = Non
     log, tokenizer, file = Log(), tokenizer_of(artifact), file_to_serve(artifact, recipe, engine)
     messages = [{"role": "system", "content": recipe.data.system}] if recipe.data.system else []
     with open_process(file, recipe, slots=1) as process:
-        process.start()
         log.say(f"{'base' if base else recipe.name} by {file.engine}; an empty line ends the talk")
         while question := _read_line(log):
             messages.append({"role": "user", "content": question})

@@ -134,7 +134,6 @@ def _in_llamacpp(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[
     weights, file = next(iter(files.items()))
     reader = ModelFile(file, "llamacpp", "the reader that other tools share")
     with open_process(reader, voyage.recipe, slots=4) as process:
-        process.start()
         prompts = [_as_others_would(process, probe) for probe in probes]
         answers = _generate(process, prompts, probes, voyage.recipe, tokenizer_of(forms.served))
     return [Observation("gguf in llama.cpp", weights, answers)]

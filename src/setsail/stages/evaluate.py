@@ -19,7 +19,8 @@ from setsail.engine.contract import GenerationRequest
 from setsail.evaluate.baseline import fit_nearest
 from setsail.evaluate.contamination import take_out
 from setsail.evaluate.evaluation import Evaluation
-from setsail.evaluate.numbers import metric_interval
+from setsail.evaluate.interval import Interval
+from setsail.evaluate.numbers import metric_interval, metric_value
 from setsail.evaluate.question import choose_rows
 from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
@@ -119,7 +120,6 @@ def _answers(
             for prompt in rendered
         ]
         with open_process(file_to_serve(forms.served, recipe), recipe, slots=SLOTS) as process:
-            process.start()
             with log.progress(f"answers of {name}", len(requests)) as progress:
                 completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
         return [
@@ -148,6 +148,10 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
     return nats
 
 
+def _cell(metric: str, interval: Interval) -> str:
+    return f"{metric_value(metric, interval.value)} {metric_interval(metric, interval)}"
+
+
 def table(evaluation: Evaluation) -> list[str]:
     """The scores as lines of a terminal: a system a column, a metric a row, 95 % intervals beside the values."""
     names = list(evaluation.systems)
@@ -156,6 +160,6 @@ def table(evaluation: Evaluation) -> list[str]:
     for metric in metrics:
         cells = [scores.metrics.get(metric) for scores in evaluation.systems.values()]
         lines.append(
-            f"{metric:<16}" + "".join(f"{metric_interval(metric, cell) if cell else '–':>26}" for cell in cells)
+            f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>26}" for cell in cells)
         )
     return lines

@@ -69,7 +69,10 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     shown = examples_of(rows[: NUM_SHOWN * 4], tokenizer, voyage.recipe).examples[:NUM_SHOWN]
     return facts.DataFacts(
         source=voyage.recipe.data.source,
-        waterfall=_waterfall(summary),
+        waterfall=tuple(facts.WaterfallStep(step["name"], step["num_rows"]) for step in summary["steps"]),
+        dropped=summary["dropped"],
+        changed=summary["changed"],
+        redacted=summary["redacted"],
         findings=tuple(summary["findings"]),
         split=summary["sizes"],
         rendered=tuple(
@@ -77,10 +80,6 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
             for example in shown
         ),
     )
-
-
-def _waterfall(summary: Mapping[str, Any]) -> tuple[facts.WaterfallStep, ...]:
-    return tuple(facts.WaterfallStep(step["name"], step["num_rows"], step["dropped"]) for step in summary["steps"])
 
 
 def _training(voyage: Voyage, finetune: Artifact) -> facts.TrainingFacts:

@@ -1,0 +1,65 @@
+"""A whole toy voyage: a tiny random base, sixty rows, every stage for real."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from models import toy_model
+
+TOYS = ["cat", "dog", "mat", "log", "sun", "sea", "map", "cup", "hat", "pen"]
+VERBS = ["likes", "sees", "takes", "holds", "moves", "draws"]
+
+
+def write_rows(path: Path) -> Path:
+    """Sixty questions and answers that differ."""
+    chance = random.Random(3)
+    rows = []
+    for toy in TOYS:
+        for verb in VERBS:
+            others = " and the ".join(chance.sample(TOYS, 4))
+            answer = (
+                f"The {toy} {verb} the {others}. {verb.capitalize()}, the {toy} says number {chance.randrange(10**6)}."
+            )
+            rows.append(
+                {
+                    "messages": [
+                        {"role": "user", "content": f"What is it that the {toy} {verb} today?"},
+                        {"role": "assistant", "content": answer},
+                    ]
+                }
+            )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+RECIPE = """\
+name: toy
+base: base
+data: {source: rows.jsonl, near_duplicates: 1.0, split: {validation: 0.2, test: 0.25}}
+finetune: {epochs: 2, batch_tokens: 512, context: 240, learning_rate: 0.01, save_every: 2, lora: {rank: 4}}
+evaluate: {max_rows: 6, max_new_tokens: 12, samples: 2, resamples: 100}
+export: {weights: [q8_0, q4_0]}
+check: {prompts: 4, max_new_tokens: 6}
+serve: {slots: 8, max_tokens: 100, context: 256}
+"""
+
+
+def write_port(folder: Path) -> Path:
+    """A folder with a base, rows and a recipe; returns the recipe's path."""
+    toy_model.write_folder(folder / "base")
+    write_rows(folder / "rows.jsonl")
+    path = folder / "toy.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

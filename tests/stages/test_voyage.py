@@ -1,0 +1,183 @@
+"""The whole voyage on a toy: the files it leaves, what is skipped, what is rebuilt, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from setsail.base.artifact import open_artifact
+from setsail.base.errors import CheckRefused, DataError
+from setsail.base.log import Log
+from setsail.base.run import Run
+from setsail.stages.serving import refuse_unchecked
+from setsail.stages.voyage import sail
+
+from .conftest import write_port
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the toy's whole voyage has been sailed once."""
+    folder = tmp_path_factory.mktemp("port")
+    sail(write_port(folder), ["export.weights=[q8_0]"], folder / "runs", log=Log(quiet=True))
+    return folder
+
+
+def files(run: Path, stage: str) -> set[str]:
+    return set(Run(run).artifact(stage).manifest.files)
+
+
+def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
+    run = port / "runs" / "toy"
+    model = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert files(run, "data") == {"train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"}
+    assert files(run, "base") == {*model, "model.safetensors"}
+    assert files(run, "merged") == {*model, "model.safetensors"}
+    adapter = {"adapter_config.json", "adapter_model.safetensors"}
+    account = {"plan.json", "steps.jsonl", "validation.jsonl", "training.json", "reference.json"}
+    assert files(run, "finetune") == adapter | account
+    gguf = {"Modelfile", "model-q8_0.gguf", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert gguf <= files(run, "gguf")
+    assert files(run, "evaluate") == {"evaluation.json", "predictions.jsonl"}
+    assert files(run, "check") == {"faithfulness.json"}
+    assert files(run, "report") == {"report.html", "report.md"}
+    assert not list(run.glob("*.partial"))
+
+
+def test_the_plan_is_what_came(port: Path) -> None:
+    finetune = Run(port / "runs" / "toy").artifact("finetune")
+    steps = [json.loads(line) for line in finetune.file("steps.jsonl").read_text().splitlines()]
+    plan = finetune.metrics["plan"]
+    assert [step["step"] for step in steps] == list(range(1, plan["num_steps"] + 1))
+    assert sum(step["num_supervised"] for step in steps) == plan["num_supervised"]
+    assert finetune.metrics["validation"][-1]["bits_per_byte"] < finetune.metrics["validation"][0]["bits_per_byte"]
+
+
+def test_the_same_command_again_makes_nothing_anew(port: Path) -> None:
+    run = port / "runs" / "toy"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.parent != run}
+    sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", log=Log(quiet=True))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_damaged_artefact_is_named_and_made_again(port: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(port / "runs" / "toy")
+    file = run.artifact("merged").file("model.safetensors")
+    good = file.read_bytes()
+    file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", until="export")
+    assert "model.safetensors" in capsys.readouterr().err
+    assert run.artifact("merged").file("model.safetensors").read_bytes() == good
+
+
+def test_a_changed_key_rebuilds_only_what_depends_on_it(port: Path) -> None:
+    run = Run(port / "runs" / "toy")
+    before = run.current()
+    sail(port / "toy.yaml", ["export.weights=[q4_0]"], port / "runs", until="export", log=Log(quiet=True))
+    after = run.current()
+    assert after["gguf"] != before["gguf"]
+    assert {stage: after[stage] for stage in ("data", "base", "finetune", "merged")} == {
+        stage: before[stage] for stage in ("data", "base", "finetune", "merged")
+    }
+    with pytest.raises(CheckRefused, match="another model"):
+        refuse_unchecked(run, run.artifact("gguf"))
+    sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", log=Log(quiet=True))
+    refuse_unchecked(run, run.artifact("gguf"))
+
+
+def test_the_command_serves_what_it_made(port: Path) -> None:
+    from setsail.serve.client import Client
+    from setsail.stages.serving import served_apart
+
+    with served_apart(port / "runs" / "toy") as address, Client(address) as client:
+        client.wait_until_ready()
+        assert {model["id"] for model in client.models()} == {"toy", "base"}
+        question = [{"role": "user", "content": "What is it that the cat sees today?"}]
+        tuned = client.chat(question, model="toy", temperature=0, max_tokens=8)
+        base = client.chat(question, model="base", temperature=0, max_tokens=8)
+    assert tuned.num_tokens > 0 and base.num_tokens > 0
+
+
+def test_a_weight_changed_after_the_export_is_not_served(port: Path) -> None:
+    run = port / "runs" / "toy"
+    file = Run(run).artifact("gguf").file("model-q8_0.gguf")
+    good = file.read_bytes()
+    file.write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+    try:
+        command = [sys.executable, "-m", "setsail", "serve", str(run), "--port", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    finally:
+        file.write_bytes(good)
+    assert done.returncode == 2
+    assert "model-q8_0.gguf" in done.stderr and "changed or damaged" in done.stderr
+
+
+def test_the_report_stands_alone(port: Path) -> None:
+    text = Run(port / "runs" / "toy").artifact("report").file("report.html").read_text("utf-8")
+    assert "<script src" not in text and '<link rel="stylesheet"' not in text
+    assert "served, 8 at once" in text
+
+
+def test_ten_distinct_rows_of_a_help_desk_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Package chatterbot-corpus 1.3.3 has 1,050 help-desk rows of which 10 are distinct: a hold-out would be copies."""
+    from importlib import metadata
+
+    from ruamel.yaml import YAML
+
+    listed = metadata.files("chatterbot-corpus") or []
+    corpus = next(file for file in listed if file.name == "tech_support.yml" and "english" in str(file))
+    talks = YAML(typ="safe", pure=True).load(Path(str(corpus.locate())).read_text("utf-8"))["conversations"]
+    rows = [{"prompt": talk[0], "completion": talk[1]} for talk in talks]
+    assert len(rows) == 1050
+    (tmp_path / "desk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "desk.yaml").write_text("data: desk.jsonl\n", encoding="utf-8")
+    with pytest.raises(DataError) as raised:
+        sail(tmp_path / "desk.yaml", [], tmp_path / "runs", log=Log(quiet=True))
+    assert "1,050 rows hold 10 distinct" in raised.value.message
+    assert "a test on copies" in raised.value.message
+    assert raised.value.exit_code == 2
+    assert not list((tmp_path / "runs").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("stage", ["data", "finetune", "gguf"])
+def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, stage: str) -> None:
+    """A file-size limit stands in for the full disk; with room again the same command goes on."""
+    recipe = write_port(tmp_path)
+    until = {"data": "prepare", "finetune": "finetune", "gguf": "export"}[stage]
+    before = {"finetune": "prepare", "gguf": "finetune"}.get(stage)
+    command = [sys.executable, "-m", "setsail"]
+    where = [str(recipe), "--runs", str(tmp_path / "runs")]
+    if before:
+        subprocess.run([*command, before, *where], check=True, capture_output=True)
+    limit = {"data": 1, "finetune": 4, "gguf": 60}[stage]  # blocks of 1,024 bytes
+    limited = ["bash", "-c", f'trap "" XFSZ; ulimit -f {limit}; exec "$@"', "_", *command, until, *where]
+    full = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert full.returncode == 2, full.stderr
+    assert "size limit" in full.stderr and "Traceback" not in full.stderr
+    assert not [path for path in (tmp_path / "runs" / "toy").glob(f"{stage}-*") if path.suffix != ".partial"]
+    subprocess.run([*command, until, *where], check=True, capture_output=True)
+
+
+def test_a_folder_without_permission_is_said(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        (tmp_path / "runs").write_text("a file where the folder should be")
+    else:
+        (tmp_path / "runs").mkdir(mode=0o500)
+    command = [sys.executable, "-m", "setsail", "prepare", str(write_port(tmp_path)), "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "system error" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_manifest_tells_the_lineage(port: Path) -> None:
+    run = Run(port / "runs" / "toy")
+    gguf, merged = run.artifact("gguf"), run.artifact("merged")
+    assert gguf.manifest.parents == {"model": merged.id}
+    assert merged.manifest.parents["finetune"] == open_artifact(run.artifact("finetune").path).id
