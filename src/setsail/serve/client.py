@@ -83,6 +83,10 @@ class Client:
         body = {"model": model, "messages": list(messages), **options}
         return _read_result(self._ask("POST", "/v1/chat/completions", body))
 
+    def complete(self, prompt: str, *, model: str, **options: object) -> ChatResult:
+        """What follows a text; `options` are fields of the body. Raises ClientError."""
+        return _read_completion(self._ask("POST", "/v1/completions", {"model": model, "prompt": prompt, **options}))
+
     def stream(self, messages: Messages, *, model: str, **options: object) -> Iterator[str]:
         """The answer's text as it comes; closing the iterator stops the server's work too. Raises ClientError."""
         body = {"model": model, "messages": list(messages), "stream": True, **options}
@@ -151,6 +155,20 @@ def _read_result(answer: dict[str, Any]) -> ChatResult:
         num_prompt_tokens=answer["usage"]["prompt_tokens"],
         num_tokens=answer["usage"]["completion_tokens"],
         logprobs=tuple(_read_logprob(entry) for entry in entries),
+        prompt_ids=tuple(answer.get("prompt_token_ids") or ()),
+        token_ids=tuple(choice.get("token_ids") or ()),
+    )
+
+
+def _read_completion(answer: dict[str, Any]) -> ChatResult:
+    choice, known = answer["choices"][0], answer["choices"][0].get("logprobs") or {}
+    pairs = zip(known.get("tokens") or (), known.get("token_logprobs") or (), strict=True)
+    return ChatResult(
+        text=choice["text"],
+        finish_reason=choice["finish_reason"],
+        num_prompt_tokens=answer["usage"]["prompt_tokens"],
+        num_tokens=answer["usage"]["completion_tokens"],
+        logprobs=tuple(TokenLogprob(token, logprob, ()) for token, logprob in pairs),
         prompt_ids=tuple(answer.get("prompt_token_ids") or ()),
         token_ids=tuple(choice.get("token_ids") or ()),
     )

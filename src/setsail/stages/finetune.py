@@ -41,7 +41,7 @@ from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resu
 from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
-MICRO_BATCH_TOKENS = 2048  # a packed row; larger ones were not faster on the machines measured
+MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
 NUM_SHOWN = 3
 
 

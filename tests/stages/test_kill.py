@@ -1,0 +1,64 @@
+"""Twenty voyages, each killed at a random moment and started again by the same command: twenty identical models."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from setsail.base.run import Run
+
+from .conftest import write_port
+
+pytestmark = pytest.mark.slow
+
+NUM_KILLS = 20
+
+
+def export(folder: Path, runs: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "setsail", "export", "toy.yaml", "--runs", runs, "--set", "export.weights=[q8_0]"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def outcome(run: Run) -> tuple[dict[str, str], list[str]]:
+    """The hashes of the final model's files, and the loss of each step to the last bit."""
+    files = {
+        f"{stage}/{name}": entry["sha256"]
+        for stage in ("merged", "gguf")
+        for name, entry in run.artifact(stage).manifest.files.items()
+    }
+    lines = run.artifact("finetune").file("steps.jsonl").read_text().splitlines()
+    return files, [json.loads(line)["loss_hex"] for line in lines]
+
+
+def test_killed_at_random_moments_and_started_again(tmp_path: Path) -> None:
+    write_port(tmp_path)
+    began = time.monotonic()
+    whole = export(tmp_path, "never-stopped")
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors.decode()
+    duration = time.monotonic() - began
+    expected = outcome(Run(tmp_path / "never-stopped" / "toy"))
+    assert len(expected[1]) > 4
+
+    chance = random.Random(11)
+    num_killed = 0
+    for number in range(NUM_KILLS):
+        running = export(tmp_path, f"killed-{number}")
+        time.sleep(chance.uniform(0.2, 1.0) * duration)
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        num_killed += running.returncode == -signal.SIGKILL
+        again = export(tmp_path, f"killed-{number}")
+        _, errors = again.communicate()
+        assert again.returncode == 0, errors.decode()
+        run = Run(tmp_path / f"killed-{number}" / "toy")
+        assert outcome(run) == expected, f"voyage {number} came out otherwise"
+        assert not list(run.path.glob("*.partial"))
+    assert num_killed >= NUM_KILLS // 2
