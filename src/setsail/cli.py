@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from setsail import __version__
+from setsail.base.environment import let_threads_sleep
 from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ RUNS = Path("runs")
 
 def main() -> None:
     """Runs the command and leaves with its exit code."""
+    let_threads_sleep()
     arguments = sys.argv[1:] or ["--help"]
     sys.exit(guarded(lambda: app(arguments, standalone_mode=False)))
 

@@ -194,10 +194,11 @@ def test_an_adapter_with_half_a_pair_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_peft_computes_the_same_on_the_packaged_base_in_bf16(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+def test_peft_computes_the_same_on_the_packaged_base(tmp_path: Path) -> None:
     import_base("smollm2-135m-instruct", tmp_path / "base", Log(quiet=True))
-    ours = tuned(load_model(tmp_path / "base", dtype=torch.bfloat16), Lora(rank=8, alpha=8.0))
+    ours = tuned(load_model(tmp_path / "base", dtype=torch.float32), Lora(rank=8, alpha=8.0))
     folder = save(ours, tmp_path / "adapter", weights_sha256(tmp_path / "base"))
-    theirs = PeftModel.from_pretrained(load_model(tmp_path / "base", dtype=torch.bfloat16), folder)
-    difference = (logits(theirs).log_softmax(-1) - logits(ours).log_softmax(-1)).abs().mean()
-    assert difference < 0.05  # nats; thirty layers of bf16 rounding, in another order
+    theirs = PeftModel.from_pretrained(load_model(tmp_path / "base", dtype=torch.float32), folder)
+    a, b = logits(theirs), logits(ours)
+    assert (a - b).norm() / b.norm() < 1e-4, (a - b).norm() / b.norm()

@@ -28,6 +28,14 @@ def read_environment() -> Environment:
     )
 
 
+def let_threads_sleep() -> None:
+    """Makes waiting compute threads sleep instead of spin, unless the user chose otherwise; before torch is imported.
+
+    Spinning threads made training three times as slow on two cores that others used as well (docs/log.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def without_key() -> dict[str, str]:
     """This process's environment for a child that must not need an API key."""
     return {name: value for name, value in os.environ.items() if name != "SETSAIL_API_KEY"}

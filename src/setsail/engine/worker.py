@@ -23,6 +23,7 @@ from setsail.engine.contract import Engine, Event, Finished, TextEngine
 from setsail.engine.registry import open_engine
 
 POLL_SECONDS = 0.01
+_CHUNK_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
@@ -126,8 +127,12 @@ def _describe(error: Exception) -> dict[str, str | None]:
 
 
 def _read_input(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin.buffer:
-        inbox.put(wire.decode(line))
+    # Not through sys.stdin: a library that forks would inherit its lock, taken by this thread for ever.
+    rest = b""
+    while chunk := os.read(0, _CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            inbox.put(wire.decode(line))
     # The parent closed the pipe or died. An engine may be deep in a step, and has nothing worth saving.
     os._exit(0)
 

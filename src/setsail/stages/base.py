@@ -25,7 +25,8 @@ def make_base(voyage: Voyage) -> Artifact:
     try:
         source = resolve_base(name)
     except ModelError as error:
-        raise ModelError(error.message, place=voyage.loaded.place("base"), hint=error.hint) from error
+        place = voyage.loaded.place("base")
+        raise ModelError(f"base {recipe.base}: {error.message}", place=place, hint=error.hint) from error
     template = None if recipe.template is None else read_template(recipe.template, folder=voyage.loaded.folder)
 
     def build(draft: Path) -> Mapping[str, Any]:
