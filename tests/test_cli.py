@@ -61,7 +61,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(tmp_path: Path, capsys: pyt
             ["latin.jsonl"],
         ),
         ("nul.jsonl", b"\0" * 4000, ["nul.jsonl"]),
-        ("bomb.jsonl.gz", gzip.compress(b"x" * 60_000_000), ["bomb"]),
+        ("bomb.jsonl.gz", gzip.compress(b"x" * 60_000_000, mtime=0), ["bomb"]),
         ("image.png", b"\x89PNG\r\n\x1a\n" + bytes(200), ["image.png"]),
         ("truncated.parquet", b"PAR1" + bytes(50), ["truncated.parquet"]),
     ],

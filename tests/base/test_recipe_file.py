@@ -107,8 +107,8 @@ def test_yaml_is_version_1_2(tmp_path: Path) -> None:
         "val_set_size: 0.2\nmicro_batch_size: 2\ngradient_accumulation_steps: 4\nlr_scheduler: linear\n"
         "warmup_ratio: 0.1\noutput_dir: ./x\nlearning_rate: 0.001\nadapter: lora\nsample_packing: true\n",
         "model_name_or_path: m\ndataset_name: d.jsonl\nmax_length: 512\nlora_r: 4\nnum_train_epochs: 3\n"
-        "val_set_size: 0.2\nper_device_train_batch_size: 8\nlr_scheduler_type: linear\nwarmup_ratio: 0.1\noutput_dir: x\n"
-        "learning_rate: 0.001\npacking: true\nresume_from_checkpoint: true\n",
+        "val_set_size: 0.2\nper_device_train_batch_size: 8\nlr_scheduler_type: linear\n"
+        "warmup_ratio: 0.1\noutput_dir: x\nlearning_rate: 0.001\npacking: true\nresume_from_checkpoint: true\n",
     ],
     ids=["llama-factory", "axolotl", "trl"],
 )

@@ -21,7 +21,7 @@ class ModelFile:
 
 
 def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
-    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named, or the one chosen."""
+    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen."""
     first = artifact.path / f"model-{recipe.export.weights[0]}.gguf"
     path = first if first.name in artifact.manifest.files else artifact.path
     wanted = engine or recipe.serve.engine

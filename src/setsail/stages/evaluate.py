@@ -119,9 +119,12 @@ def _answers(
             )
             for prompt in rendered
         ]
-        with open_process(file_to_serve(forms.served, recipe), recipe, slots=SLOTS) as process:
-            with log.progress(f"answers of {name}", len(requests)) as progress:
-                completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
+        file = file_to_serve(forms.served, recipe)
+        with (
+            open_process(file, recipe, slots=SLOTS) as process,
+            log.progress(f"answers of {name}", len(requests)) as progress,
+        ):
+            completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
         return [
             Answer(tokenizer.decode(done.token_ids), done.reason == "stop", len(done.token_ids), done.seconds)
             for done in completions
@@ -159,7 +162,5 @@ def table(evaluation: Evaluation) -> list[str]:
     lines = [f"{'':<16}" + "".join(f"{name:>26}" for name in names)]
     for metric in metrics:
         cells = [scores.metrics.get(metric) for scores in evaluation.systems.values()]
-        lines.append(
-            f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>26}" for cell in cells)
-        )
+        lines.append(f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>26}" for cell in cells))
     return lines

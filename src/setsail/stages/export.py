@@ -54,7 +54,7 @@ def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Ar
                 f"  {file.name}  {size(file.stat().st_size)}, weights off by {metrics[name]['weight_error']:.2%}"
             )
         tokenizer_of(model).save(draft)
-        write_modelfile(draft / "Modelfile", gguf=gguf_name(weights[0]), tokenizer=tokenizer_of(model))
+        write_modelfile(draft / "Modelfile", gguf=gguf_name(weights[0]), tokenizer=tokenizer_of(model), licence=licence)
         return metrics
 
     return make(voyage, StageSpec(kind, {"weights": list(weights)}, {"model": model}, {}), build)

@@ -43,6 +43,8 @@ from setsail.train.schedule import default_learning_rate, schedule
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
 MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
 NUM_SHOWN = 3
+NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
+MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes the whole test
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def make_finetune(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     recipe, tokenizer, parts = voyage.recipe, tokenizer_of(base), read_parts(data)
     train = examples_of(parts.train, tokenizer, recipe)
-    validation = examples_of(parts.validation, tokenizer, recipe)
+    validation = examples_of(parts.validation[:MOST_VALIDATION_ROWS], tokenizer, recipe)
     if not train.examples:
         raise DataError(
             f"all {len(parts.train)} training rows are longer than finetune.context ({recipe.finetune.context} tokens)",
@@ -204,7 +206,7 @@ def _train(
     optimizer: MasterWeights,
 ) -> None:
     """Trains from step `start` on, and validates on the way."""
-    every = task.recipe.validate_every or max(1, len(steps) // 5)
+    every = task.recipe.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
     log = task.voyage.log
     known = {record["step"] for record in read_journal(draft / VALIDATION)}
     with open_journal(draft / VALIDATION, start=start) as journal, log.progress("step", len(steps)) as progress:

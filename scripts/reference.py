@@ -1,0 +1,66 @@
+"""Writes docs/reference/recipe.md from the recipe's own models; `--check` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from setsail.base.recipe import Recipe
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "recipe.md"
+
+
+def main() -> int:
+    text = page()
+    if "--check" in sys.argv:
+        return int(not PAGE.exists() or PAGE.read_text("utf-8") != text)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(text, encoding="utf-8")
+    print(PAGE)
+    return 0
+
+
+def page() -> str:
+    """The reference of every key, with its type and its default."""
+    lines = ["# Recipe reference", "", "Made by `make docs` from `src/setsail/base/recipe.py`.", ""]
+    for name, model in parts(Recipe, ""):
+        lines += [
+            f"## {name or 'recipe'}",
+            "",
+            (model.__doc__ or "").strip(),
+            "",
+            "| key | kind | default |",
+            "|---|---|---|",
+        ]
+        for key, field in model.model_fields.items():
+            lines.append(f"| `{name + '.' if name else ''}{key}` | {kind(field.annotation)} | {default(field)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def parts(model: type[BaseModel], name: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The model and those inside it, by their path."""
+    yield name, model
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from parts(field.annotation, f"{name}.{key}".lstrip("."))
+
+
+def kind(annotation: Any) -> str:
+    text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
+    return text.replace("typing.", "").replace("|", "or").replace("NoneType", "None")[:110]
+
+
+def default(field: Any) -> str:
+    if field.default is PydanticUndefined:
+        return "needed"
+    return "see below" if isinstance(field.default, BaseModel) else f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
