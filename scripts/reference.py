@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -52,8 +53,19 @@ def parts(model: type[BaseModel], name: str) -> Iterator[tuple[str, type[BaseMod
 
 
 def kind(annotation: Any) -> str:
-    text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
-    return text.replace("typing.", "").replace("|", "or").replace("NoneType", "None")[:110]
+    """A type in words, without the conditions on it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(inner[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, UnionType):
+        return " or ".join("none" if part is NoneType else kind(part) for part in inner)
+    if origin is tuple:
+        return f"list of {kind(inner[0])}"
+    if origin is dict:
+        return "map"
+    return {"str": "text", "int": "whole number", "float": "number"}.get(annotation.__name__, "see below")
 
 
 def default(field: Any) -> str:
