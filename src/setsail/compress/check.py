@@ -81,9 +81,9 @@ class Limits:
 # Derived from clean runs (docs/concepts/faithfulness.md tells how); a test holds the document's table to this one.
 LIMITS: dict[str, Limits] = {
     "same": Limits(1e-6, 1e-5, 0.99, 0.001, 0.5, 0.99),
-    "bf16": Limits(0.002, 0.02, 0.85, 0.010, 3.0, 0.90),
-    "q8_0": Limits(0.004, 0.04, 0.75, 0.015, 4.0, 0.85),
-    "q4_0": Limits(0.25, 1.5, 0.25, 0.200, 10.0, 0.60),
+    "bf16": Limits(0.03, 0.2, 0.60, 0.03, 5.0, 0.75),
+    "q8_0": Limits(0.05, 0.3, 0.50, 0.03, 6.0, 0.75),
+    "q4_0": Limits(1.0, 4.0, 0.05, 0.30, 12.0, 0.10),
 }
 LIMITS["f16"] = LIMITS["bf16"]
 
