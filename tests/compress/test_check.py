@@ -159,7 +159,10 @@ def test_fault_6_an_adapter_that_was_not_merged_is_caught_at_merged(harbour: Har
     base = load_model(harbour.base, dtype=torch.float32)
     verdict = harbour.verdict(adapter(harbour), harbour.observe(base, "merged", "bf16"))
     assert verdict.breach is not None
-    assert verdict.breach.stage == "merged" and "KL" in verdict.breach.check
+    assert verdict.breach.stage == "merged"
+    assert {"greedy text, shared prefix", "bits per byte, difference"} <= {
+        finding.check for finding in verdict.findings if not finding.passed
+    }
     with pytest.raises(CheckRefused, match='"merged" is not what was trained') as raised:
         verdict.refuse_on_breach()
     assert raised.value.exit_code == 3 and raised.value.place == "stage merged"
