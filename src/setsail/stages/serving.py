@@ -138,10 +138,10 @@ def served_apart(run: Path, *, engine: str | None = None, before_check: bool = F
         finally:
             server.terminate()
             try:
-                server.wait(_LEAVE_SECONDS)
+                server.communicate(timeout=_LEAVE_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
-                server.wait()
+                server.communicate()
 
 
 def serve_after_voyage(path: Path) -> None:
