@@ -48,6 +48,7 @@ class Batch:
     positions: npt.NDArray[np.int64]
     document_starts: npt.NDArray[np.int32]
     targets: npt.NDArray[np.int64]
+    row_ids: tuple[str, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -115,6 +116,7 @@ def make_batch(examples: Sequence[Example]) -> Batch:
         positions=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
         document_starts=starts,
         targets=np.concatenate([_targets(example) for example in examples]),
+        row_ids=tuple(example.row_id for example in examples),
     )
 
 
