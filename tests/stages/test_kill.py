@@ -1,4 +1,4 @@
-"""Twenty voyages, each killed at a random moment and started again by the same command: twenty identical models."""
+"""Voyages killed at random moments and started again by the same command: the models are identical, bit for bit."""
 
 from __future__ import annotations
 
