@@ -65,13 +65,13 @@ def test_the_chunked_loss_passes_gradcheck() -> None:
 
 
 def test_logits_exist_only_where_a_token_is_supervised_and_never_all_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(loss_module.kernels, "can_compute", lambda tensor: False)
     monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 16 * 61)
     model, batch = toy_model(), packed(toy_documents(20))
     seen: list[torch.Tensor] = []
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     supervised_loss(model, batch)
     assert max(len(hidden) for hidden in seen) == 16
-    monkeypatch.undo()
     everywhere = model.get_decoder()(
         input_ids=torch.tensor(batch.input_ids)[None],
         position_ids=torch.tensor(batch.positions)[None],
@@ -79,6 +79,23 @@ def test_logits_exist_only_where_a_token_is_supervised_and_never_all_at_once(mon
         use_cache=False,
     ).last_hidden_state[0]
     assert torch.equal(torch.cat(seen), everywhere[torch.tensor(batch.targets != -100)])
+
+
+def test_the_kernel_too_never_has_all_logits_at_once(monkeypatch) -> None:
+    whole, shapes = supervised_loss(toy_model(), packed(toy_documents(20))), []
+    compute = loss_module.kernels.cross_entropy_
+
+    def watched(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(logits.shape))
+        return compute(logits, targets)
+
+    monkeypatch.setattr(loss_module.kernels, "cross_entropy_", watched)
+    monkeypatch.setattr(loss_module, "LOGITS_PER_CHUNK", 16 * 61)
+    nats, count = supervised_loss(toy_model(), packed(toy_documents(20)))
+    if loss_module.kernels.have_kernels():
+        assert sum(rows for rows, _ in shapes) == count
+        assert max(rows for rows, _ in shapes) == 16
+    torch.testing.assert_close(nats, whole[0])
 
 
 def test_a_frozen_head_gets_no_gradient_but_what_is_below_it_does() -> None:

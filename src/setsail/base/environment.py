@@ -15,6 +15,7 @@ class Environment:
     api_key: str | None
     cache: Path
     interactive_allowed: bool
+    kernels_allowed: bool
 
 
 def read_environment() -> Environment:
@@ -25,6 +26,7 @@ def read_environment() -> Environment:
         api_key=os.environ.get("SETSAIL_API_KEY") or None,
         cache=Path(cache).expanduser(),
         interactive_allowed=not os.environ.get("CI"),
+        kernels_allowed=os.environ.get("SETSAIL_KERNELS", "") not in ("off", "0", "no"),
     )
 
 

@@ -47,12 +47,20 @@ def memory_bytes() -> int:
 
 def processor_name() -> str:
     """The processor's name as the system tells it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_flags() -> str:
+    """What decides whether code compiled for this processor runs on another: its name and its features."""
+    return f"{processor_name()} {_cpuinfo('flags') or _cpuinfo('Features')}"
+
+
+def _cpuinfo(key: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 def describe() -> str:

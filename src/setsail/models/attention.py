@@ -2,7 +2,8 @@
 
 A packed row is [1, T] with `document_starts` (first 0, last T) handed to the model's forward as a keyword. Each
 document attends to itself alone, as if the others were not there; the cost is the sum of L² over documents, not T².
-Without `document_starts` the function is transformers' `sdpa`, padding masks and key-value cache included.
+Without `document_starts` the function is transformers' `sdpa`, padding masks and key-value cache included. The compiled
+kernel attends where there is one; plain torch groups documents of similar length.
 
 Legend: T tokens of the row, D+1 document bounds, N documents of a bucket, L its padded length, H heads, G key-value
 heads, C channels of a head.
@@ -21,6 +22,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from setsail.models.kernels import functions as kernels
 
 NAME = "documents"
 
@@ -82,9 +85,14 @@ def documents_attention(
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
     bounds = tuple(document_starts.tolist())
     _check_packed(query, key, attention_mask, bounds, kwargs)
-    attend = _attend(kwargs)
     rows = [states.transpose(1, 2)[0] for states in (query, key, value)]  # [T, heads, C]
-    plan = plan_buckets(bounds, query.device)
+    causal = _is_causal(module, kwargs)
+    if kernels.can_compute(query) and not kwargs.get("dropout"):
+        scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        documents = kernels.Documents(document_starts, causal, scale, kwargs.get("sliding_window") or 0)
+        return kernels.attend(rows[0], rows[1], rows[2], documents).unsqueeze(0), None
+    attend = _attend(kwargs, causal=causal)
+    plan = plan_buckets(bounds, query.device, SHORTEST_IN_BUCKET if causal else 1.0)
     if plan.only:
         return attend(*(row.unsqueeze(0) for row in rows)), None
     outputs = [attend(*(_gather(row, bucket) for row in rows)).flatten(0, 1) for bucket in plan.buckets]  # [N·L, H, C]
@@ -110,18 +118,19 @@ class Plan:
 
 
 @lru_cache(maxsize=16)  # every layer of a step asks for the same plan
-def plan_buckets(bounds: tuple[int, ...], device: torch.device) -> Plan:
-    """Group documents of similar length; a row of one document is left as it is."""
+def plan_buckets(bounds: tuple[int, ...], device: torch.device, shortest: float = SHORTEST_IN_BUCKET) -> Plan:
+    """Group documents at least `shortest` of their longest's length; a row of one document is left as it is."""
     documents = sorted(pairwise(bounds), key=lambda span: span[0] - span[1])
     restore = torch.empty(bounds[-1], dtype=torch.long)
     buckets: list[Bucket] = []
     offset = 0
     while documents:
         length = documents[0][1] - documents[0][0]
-        taken = [span for span in documents if span[1] - span[0] >= SHORTEST_IN_BUCKET * length]
+        taken = [span for span in documents if span[1] - span[0] >= shortest * length]
         documents = documents[len(taken) :]
         places = torch.arange(length)
         # A padded place repeats the document's last token: it stands after all of them, so that no real token sees it.
+        # Where tokens look ahead, documents of one bucket are equally long and no place is padded.
         index = torch.cat([(start + places).clamp(max=end - 1) for start, end in taken])
         for number, (start, end) in enumerate(taken):
             restore[start:end] = torch.arange(end - start) + offset + number * length
@@ -135,19 +144,30 @@ def _gather(row: torch.Tensor, bucket: Bucket) -> torch.Tensor:
     return row.index_select(0, bucket.index).unflatten(0, (bucket.num_documents, bucket.length))
 
 
-def _attend(kwargs: dict[str, Any]) -> Callable[..., torch.Tensor]:
-    """Causal attention over [N, L, heads, C] with the layer's scale, dropout and sliding window."""
+def _is_causal(module: torch.nn.Module, kwargs: dict[str, Any]) -> bool:
+    """Whether a token sees only what stands before it: as the call says, else as the layer does, as in transformers."""
+    said = kwargs.get("is_causal")
+    return bool(getattr(module, "is_causal", True) if said is None else said)
+
+
+def _attend(kwargs: dict[str, Any], *, causal: bool) -> Callable[..., torch.Tensor]:
+    """Attention over [N, L, heads, C] with the layer's scale, dropout and sliding window."""
     window = kwargs.get("sliding_window")
     dropout, scale = kwargs.get("dropout", 0.0), kwargs.get("scaling")
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         length = query.shape[1]
-        mask = _band(length, window, query.device) if window is not None and length > window else None
+        mask = _band(length, window, query.device) if causal and window is not None and length > window else None
         dtype = torch.float32 if _is_faster_in_float32(query, length) else query.dtype
         states = [x.to(dtype).transpose(1, 2) for x in (query, key, value)]
         grouped = states[0].shape[1] != states[1].shape[1]
         output = scaled_dot_product_attention(
-            *states, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale, enable_gqa=grouped
+            *states,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal and mask is None,
+            scale=scale,
+            enable_gqa=grouped,
         )
         return output.transpose(1, 2).to(query.dtype)
 

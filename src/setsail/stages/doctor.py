@@ -19,6 +19,7 @@ from setsail.base.device import compute_dtype, device
 from setsail.base.errors import EXIT_DONE, EXIT_USER_INPUT, ModelError
 from setsail.base.log import size
 from setsail.base.machine import describe, versions
+from setsail.models.kernels.library import why_not
 from setsail.models.packaged import PACKAGED, locate
 
 _DISK_BYTES = 4 * 2**30
@@ -65,6 +66,13 @@ def _arithmetic() -> Finding:
     fast = "bfloat16" in str(compute_dtype())
     words = f"{device()}, computing in {str(compute_dtype()).removeprefix('torch.')}"
     return Finding("arithmetic", True, words + ("" if fast else " (no bfloat16 in hardware: about twice as slow)"))
+
+
+def _kernels() -> Finding:
+    reason = why_not()
+    if reason is None:
+        return Finding("kernels", True, "compiled for this processor")
+    return Finding("kernels", True, f"none ({reason}): training computes with plain torch, about half as fast")
 
 
 def _disk() -> Finding:
@@ -123,6 +131,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     _python,
     _machine,
     _arithmetic,
+    _kernels,
     _disk,
     _writable,
     _packages,

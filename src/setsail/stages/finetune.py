@@ -22,6 +22,8 @@ from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune
+from setsail.models.fused import fuse, unfuse
+from setsail.models.kernels.library import why_not
 from setsail.models.load import load_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
@@ -112,6 +114,7 @@ def _finetune(task: _Task, draft: Path) -> None:
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:
         model.requires_grad_(True)
+    log.say(f"  {_fuse(model)}")
     steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
@@ -138,10 +141,19 @@ def _finetune(task: _Task, draft: Path) -> None:
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
+def _fuse(model: PreTrainedModel) -> str:
+    """Faster forwards where this machine and this family allow it, and a sentence on what came of it."""
+    fused = fuse(model)
+    if fused:
+        return f"kernels     {len(fused)} modules compute with compiled kernels, each checked against its original"
+    return f"kernels     none, plain torch computes: {why_not() or 'none fits this model or device'}"
+
+
 def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     if task.recipe.method == "lora":
         save_adapter(model, draft, base_name=task.voyage.recipe.base, base_sha256=weights_sha256(task.base.path))
         return
+    unfuse(model)
     model.save_pretrained(draft)
     task.tokenizer.save(draft)
 
