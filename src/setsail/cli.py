@@ -124,6 +124,7 @@ def _stage_verb(name: str, words: str) -> None:
 
 for _name, _words in {
     "prepare": "Read, clean, mask, de-duplicate and split the data.",
+    "pretrain": "Teach a new or an existing model the language of plain text.",
     "finetune": "Teach the base model the rows.",
     "export": "Merge the adapter and write the files that others load.",
     "evaluate": "Compare base, tuned and nearest neighbour on the held-out test.",

@@ -23,7 +23,7 @@ def load(tmp_path: Path, text: str, *settings: str) -> LoadedRecipe:
 def test_every_recipe_loads_and_survives_its_own_resolved_form(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path).recipe
     again = tmp_path / "again.yaml"
-    again.write_text(dump_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
+    again.write_text(dump_yaml(recipe.resolved()), encoding="utf-8")
     assert load_recipe(again).recipe == recipe
 
 
@@ -142,3 +142,39 @@ def test_settings_override_and_are_named_as_the_place(tmp_path: Path) -> None:
 
 def test_a_place_is_the_line_of_the_key(tmp_path: Path) -> None:
     assert load(tmp_path, "name: a\ndata:\n  source: d\n").place("data.source") == "support.yaml:3"
+
+
+PRETRAIN = "task: text\nbase: {new: 17m}\ndata: {source: d.txt}\npretrain: {epochs: 1}\n"
+
+
+def test_a_recipe_trains_in_one_way_and_says_which(tmp_path: Path) -> None:
+    recipe = load(tmp_path, PRETRAIN).recipe
+    assert recipe.training is recipe.pretrain
+    assert (recipe.training_key, recipe.base_name) == ("pretrain", "new 17m")
+    assert load(tmp_path, "data: d.jsonl\n").recipe.training_key == "finetune"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("finetune: {epochs: 1}\n", "say pretrain or finetune, not both"),
+        ("task: chat\n", "pretraining learns plain text"),
+    ],
+)
+def test_what_does_not_go_with_pretraining_is_refused(tmp_path: Path, change: str, words: str) -> None:
+    kept = [line for line in PRETRAIN.splitlines(keepends=True) if line.split(":")[0] != change.split(":")[0]]
+    with pytest.raises(RecipeError, match=words):
+        load(tmp_path, "".join(kept) + change)
+
+
+def test_a_new_model_cannot_be_fine_tuned(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="a new model knows nothing yet"):
+        load(tmp_path, "base: {new: 17m}\ndata: d.jsonl\n")
+    with pytest.raises(RecipeError, match="base"):
+        load(tmp_path, PRETRAIN.replace("17m", "large"))
+
+
+def test_what_is_saved_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
+    for text in (PRETRAIN, "data: d.jsonl\n"):
+        recipe = load(tmp_path, text).recipe
+        assert load(tmp_path, dump_yaml(recipe.resolved())).recipe == recipe

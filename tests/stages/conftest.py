@@ -41,12 +41,44 @@ RECIPE = """\
 name: toy
 base: base
 data: {source: rows.jsonl, near_duplicates: 1.0, split: {validation: 0.2, test: 0.25}}
-finetune: {epochs: 2, batch_tokens: 512, context: 240, learning_rate: 0.01, save_every: 2, lora: {rank: 4}}
+finetune: {epochs: 2, batch_tokens: 512, context: 240, learning_rate: 0.01, watch: {save_every: 2}, lora: {rank: 4}}
 evaluate: {max_rows: 6, max_new_tokens: 12, samples: 2, resamples: 100}
 export: {weights: [q8_0, q4_0]}
 check: {prompts: 4, max_new_tokens: 6}
 serve: {slots: 8, max_tokens: 100, context: 256}
 """
+
+
+PRETRAINING = """\
+name: new
+task: text
+base: {new: 1m, vocabulary: 300}
+data: {source: stories.jsonl, near_duplicates: 1.0, redact: none}
+pretrain:
+  epochs: 3
+  batch_tokens: 512
+  context: 128
+  watch: {save_every: 3, validate_every: 2, patience: 4, samples: [The cat]}
+evaluate: {max_rows: 6, resamples: 100}
+export: {weights: [q8_0]}
+check: {prompts: 3, max_new_tokens: 4}
+serve: {slots: 8, max_tokens: 100, context: 256}
+"""
+
+
+def write_stories(folder: Path) -> Path:
+    """Plain texts and the recipe of a new model that learns them; returns the recipe's path."""
+    chance = random.Random(5)
+    rows = []
+    for number in range(90):
+        names = chance.sample(TOYS, 6)
+        sentences = (f"The {name} {chance.choice(VERBS)} the {chance.choice(TOYS)} {number}." for name in names)
+        rows.append({"text": " ".join(sentences)})
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "stories.jsonl").write_text(text, encoding="utf-8")
+    path = folder / "new.yaml"
+    path.write_text(PRETRAINING, encoding="utf-8")
+    return path
 
 
 def write_port(folder: Path) -> Path:

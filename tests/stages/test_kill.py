@@ -15,15 +15,16 @@ import pytest
 
 from setsail.base.run import Run
 
-from .conftest import write_port
+from .conftest import write_port, write_stories
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = 20
+KILLS = {"toy": 20, "new": 10}  # a base that is fine-tuned; a model made new and pretrained
 
 
-def export(folder: Path, runs: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "setsail", "export", "toy.yaml", "--runs", runs, "--set", "export.weights=[q8_0]"]
+def export(folder: Path, name: str, runs: str) -> subprocess.Popen[bytes]:
+    settings = ["--runs", runs, "--set", "export.weights=[q8_0]"]
+    command = [sys.executable, "-m", "setsail", "export", f"{name}.yaml", *settings]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -34,35 +35,38 @@ def outcome(run: Run) -> tuple[dict[str, str], list[str]]:
         for stage in ("merged", "gguf")
         for name, entry in run.artifact(stage).manifest.files.items()
     }
-    lines = run.artifact("finetune").file("steps.jsonl").read_text().splitlines()
+    trained = "finetune" if "finetune" in run.current() else "pretrain"
+    lines = run.artifact(trained).file("steps.jsonl").read_text().splitlines()
     return files, [json.loads(line)["loss_hex"] for line in lines]
 
 
-def test_killed_at_random_moments_and_started_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", KILLS)
+def test_killed_at_random_moments_and_started_again(name: str, tmp_path: Path) -> None:
     write_port(tmp_path)
+    write_stories(tmp_path)
     began = time.monotonic()
-    whole = export(tmp_path, "never-stopped")
+    whole = export(tmp_path, name, "never-stopped")
     _, errors = whole.communicate()
     assert whole.returncode == 0, errors.decode()
     duration = time.monotonic() - began
-    expected = outcome(Run(tmp_path / "never-stopped" / "toy"))
+    expected = outcome(Run(tmp_path / "never-stopped" / name))
     assert len(expected[1]) > 4
 
     chance = random.Random(11)
-    for number in range(NUM_KILLS):
+    for number in range(KILLS[name]):
         killed = False
         while not killed:  # a voyage that came home before its kill does not count: aim earlier
             shutil.rmtree(tmp_path / f"killed-{number}", ignore_errors=True)
-            running = export(tmp_path, f"killed-{number}")
+            running = export(tmp_path, name, f"killed-{number}")
             moment = chance.uniform(0.2, 1.0) * duration
             time.sleep(moment)
             running.send_signal(signal.SIGKILL)
             running.communicate()
             killed = running.returncode == -signal.SIGKILL
             duration = duration if killed else min(duration, moment)
-        again = export(tmp_path, f"killed-{number}")
+        again = export(tmp_path, name, f"killed-{number}")
         _, errors = again.communicate()
         assert again.returncode == 0, errors.decode()
-        run = Run(tmp_path / f"killed-{number}" / "toy")
+        run = Run(tmp_path / f"killed-{number}" / name)
         assert outcome(run) == expected, f"voyage {number} came out otherwise"
         assert not list(run.path.glob("*.partial"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from setsail.base.artifact import open_artifact
-from setsail.base.errors import CheckRefused, DataError
+from setsail.base.errors import CheckRefused, DataError, RecipeError
 from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.stages.serving import refuse_unchecked
 from setsail.stages.voyage import sail
 
-from .conftest import write_port
+from .conftest import write_port, write_stories
 
 pytestmark = pytest.mark.slow
 
@@ -180,4 +181,51 @@ def test_a_manifest_tells_the_lineage(port: Path) -> None:
     run = Run(port / "runs" / "toy")
     gguf, merged = run.artifact("gguf"), run.artifact("merged")
     assert gguf.manifest.parents == {"model": merged.id}
-    assert merged.manifest.parents["finetune"] == open_artifact(run.artifact("finetune").path).id
+    assert merged.manifest.parents["trained"] == open_artifact(run.artifact("finetune").path).id
+
+
+def test_a_new_model_is_pretrained_exported_checked_and_reported(tmp_path: Path) -> None:
+    path = write_stories(tmp_path)
+    log = Log(stream=io.StringIO())
+    outcome = sail(path, [], tmp_path / "runs", log=log)
+    run = Run(tmp_path / "runs" / "new")
+    trained = run.artifact("pretrain")
+    curve = trained.metrics["validation"]
+    assert curve[-1]["bits_per_byte"] < 0.8 * curve[0]["bits_per_byte"]
+    samples = [json.loads(line) for line in trained.file("samples.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in samples] == [record["step"] for record in curve if record["step"]]
+    assert all(record["texts"][0].startswith("The cat") for record in samples)
+    base = run.artifact("base").metrics
+    assert any("num_parameters" in line for line in base["derivation"])
+    assert 0.9e6 < base["num_parameters"] < 1.1e6
+    assert set(outcome["stages"]) >= {"pretrain", "check", "report"}
+    systems = json.loads(run.artifact("evaluate").file("evaluation.json").read_text())["systems"]
+    bits = {who: systems[who]["metrics"]["bits_per_byte"]["value"] for who in ("tuned", "base")}
+    assert bits["tuned"] < 0.8 * bits["base"]
+
+
+def test_the_verb_of_the_other_way_of_training_is_a_slip(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="this recipe says pretrain, not finetune"):
+        sail(write_stories(tmp_path), [], tmp_path / "runs", until="finetune")
+
+
+def test_patience_goes_back_to_the_best_weights(tmp_path: Path) -> None:
+    path = write_stories(tmp_path)
+    settings = ["pretrain.learning_rate=0.3", "pretrain.epochs=20", "pretrain.watch.patience=2"]
+    stream = io.StringIO()
+    sail(path, settings, tmp_path / "runs", until="pretrain", log=Log(stream=stream))
+    trained = Run(tmp_path / "runs" / "new").artifact("pretrain")
+    curve = trained.metrics["validation"]
+    best = min(curve, key=lambda record: record["bits_per_byte"])
+    assert curve[-1]["step"] > best["step"]
+    assert f"back to the weights of step {best['step']}" in stream.getvalue()
+
+
+def test_minutes_end_a_run_after_a_whole_step(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    settings = ["pretrain.epochs=500", "pretrain.watch.max_minutes=0.02"]
+    sail(write_stories(tmp_path), settings, tmp_path / "runs", until="pretrain", log=Log(stream=stream))
+    trained = Run(tmp_path / "runs" / "new").artifact("pretrain")
+    steps = trained.file("steps.jsonl").read_text().splitlines()
+    assert 0 < len(steps) < trained.metrics["plan"]["num_steps"]
+    assert "0.02 minutes of training are over" in stream.getvalue()

@@ -5,7 +5,7 @@ Reading the file, aliases, line numbers and `--set` live in `recipe_file.py`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -66,21 +66,60 @@ class Lora(Part):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class Finetune(Part):
-    """How the base model learns from the rows. `context` is the longest row in tokens, `batch_tokens` a step's size."""
+class Watch(Part):
+    """What happens beside training: steps between validations and checkpoints, when to stop early, what to show.
 
-    method: Literal["lora", "full"] = "lora"
+    `patience` validations without a better one end the run; `max_minutes` of training end it after a whole step. Each
+    of `samples` is continued at every validation.
+    """
+
+    validate_every: PositiveInt | None = None
+    save_every: PositiveInt = 10
+    patience: PositiveInt | None = None
+    max_minutes: PositiveFloat | None = None
+    samples: tuple[str, ...] = ()
+
+
+class Training(Part):
+    """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size."""
+
     epochs: PositiveFloat = 2.0
+    optimizer: Literal["sgd", "adagrad", "adam", "adamw", "muon"] = "adamw"
     learning_rate: PositiveFloat | None = None
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "cosine"
     warmup: Fraction = 0.05
     batch_tokens: PositiveInt = 4096
     context: Annotated[int, Field(ge=16)] = 1024
     clip_norm: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    validate_every: PositiveInt | None = None
-    save_every: PositiveInt = 10
+    watch: Watch = Watch()
+
+
+class Finetune(Training):
+    """How the base model learns from the rows: all its weights, or low-rank adapters."""
+
+    method: Literal["lora", "full"] = "lora"
     lora: Lora = Lora()
+
+
+class Pretrain(Training):
+    """How a model learns the language of the rows; always all weights."""
+
+    optimizer: Literal["sgd", "adagrad", "adam", "adamw", "muon"] = "muon"
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "wsd"
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+
+    @property
+    def method(self) -> Literal["full"]:
+        """As in fine-tuning."""
+        return "full"
+
+
+class New(Part):
+    """A base made new: its size (`17m`), and how many words a tokenizer trained on the rows may have."""
+
+    new: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[kKmMbB]$")]
+    vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] = 8192
 
 
 class Evaluate(Part):
@@ -132,13 +171,43 @@ class Recipe(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: Literal["chat", "text"] = "chat"
-    base: str = "smollm2-135m-instruct"
+    base: str | New = "smollm2-135m-instruct"
     template: str | None = None
     seed: int = 1
     language: Literal["en", "zh"] = "en"
     data: Data
     finetune: Finetune = Finetune()
+    pretrain: Pretrain | None = None
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     check: Check = Check()
     serve: Serve = Serve()
+
+    @model_validator(mode="after")
+    def _trains_in_one_way(self) -> Recipe:
+        if self.pretrain is not None and "finetune" in self.model_fields_set:
+            raise ValueError("say pretrain or finetune, not both: a pretrained model is the base of another recipe")
+        if self.pretrain is not None and self.task != "text":
+            raise ValueError("pretraining learns plain text: set task: text")
+        if isinstance(self.base, New) and self.pretrain is None:
+            raise ValueError("a new model knows nothing yet: write pretrain instead of finetune")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, as a recipe that reads back to this one; what is not used is left out."""
+        return self.model_dump(mode="json", exclude={"pretrain" if self.pretrain is None else "finetune"})
+
+    @property
+    def training(self) -> Finetune | Pretrain:
+        """The one way in which this recipe trains."""
+        return self.pretrain or self.finetune
+
+    @property
+    def training_key(self) -> str:
+        """What that way is called in the recipe, and the stage as well."""
+        return "finetune" if self.pretrain is None else "pretrain"
+
+    @property
+    def base_name(self) -> str:
+        """What the base is called."""
+        return self.base if isinstance(self.base, str) else f"new {self.base.new}"

@@ -39,10 +39,12 @@ _ALIASES: dict[str, str] = {
     "lr_scheduler_type": "finetune.schedule",
     "lr_scheduler": "finetune.schedule",
     "warmup_ratio": "finetune.warmup",
+    "optim": "finetune.optimizer",
+    "early_stopping_patience": "finetune.watch.patience",
     "weight_decay": "finetune.weight_decay",
     "max_grad_norm": "finetune.clip_norm",
-    "save_steps": "finetune.save_every",
-    "eval_steps": "finetune.validate_every",
+    "save_steps": "finetune.watch.save_every",
+    "eval_steps": "finetune.watch.validate_every",
     "lora_rank": "finetune.lora.rank",
     "lora_r": "finetune.lora.rank",
     "lora_alpha": "finetune.lora.alpha",
@@ -207,6 +209,8 @@ def _explain(error: ValidationError, lines: Lines, path: Path) -> RecipeError:
         known = _fields_at(where[:-1])
         return RecipeError(f'unknown key "{key}"', place=place, hint=did_you_mean(str(where[-1]), known))
     words = problem["msg"].removeprefix("Value error, ")
+    if not key:
+        return RecipeError(words, place=path.name)
     value = problem["input"]
     shown = f"it is {value!r}" if isinstance(value, str | int | float) else f"it is a {type(value).__name__}"
     return RecipeError(f"{key}: {words[0].lower()}{words[1:]}; {shown}", place=place)

@@ -25,7 +25,7 @@ from setsail.models.safetensors_file import layout_of, target_dtype, write_safet
 from setsail.models.sources import NOT_STATED, BaseSource, folder_licence, resolve_base
 from setsail.models.weights import read_json, weight_files
 
-__all__ = ["BaseInfo", "BaseSource", "import_base", "load_gguf_model", "load_model", "resolve_base"]
+__all__ = ["BaseInfo", "BaseSource", "import_base", "load_gguf_model", "load_model", "resolve_base", "save_model"]
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 
@@ -87,6 +87,12 @@ def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
     model, report = loaded
     _check_complete(model, report, folder)
     return model.eval()
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Writes the model as a Hugging Face folder: configuration, generation settings, safetensors."""
+    transformers_logging.disable_progress_bar()
+    model.save_pretrained(folder)
 
 
 def load_gguf_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -7,26 +7,40 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError
-from setsail.models.load import import_base, resolve_base
+from setsail.base.recipe import New
+from setsail.models.load import import_base, resolve_base, save_model
+from setsail.models.new import SpecialIds, derive, describe
+from setsail.models.new import build as build_model
+from setsail.models.pre_tokenizers import PRE_TOKENIZERS
+from setsail.stages.data import read_parts
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.shape import with_chosen_template
 from setsail.tokens.template import read_template
 from setsail.tokens.tokenizer import Tokenizer, load
+from setsail.tokens.train import train_tokenizer
 
-CONTENT = "weights_sha256"
+NEW_PRE_TOKENIZER = "qwen2"  # digits one by one, words of any script; llama.cpp and GGUF know it by this name
 
 
-def make_base(voyage: Voyage) -> Artifact:
-    """The base model as a Hugging Face folder, its chat template replaced where the recipe names one."""
+def make_base(voyage: Voyage, data: Artifact) -> Artifact:
+    """The base model as a Hugging Face folder: one that exists, or a new one with a tokenizer learned from `data`."""
+    base = voyage.recipe.base
+    return _make_new(voyage, base, data) if isinstance(base, New) else _take_existing(voyage, base)
+
+
+def _take_existing(voyage: Voyage, base: str) -> Artifact:
+    """An existing model, its chat template replaced where the recipe names one."""
     recipe = voyage.recipe
-    name = _local(recipe.base, voyage.loaded.folder)
+    name = _local(base, voyage.loaded.folder)
     try:
         source = resolve_base(name)
     except ModelError as error:
         place = voyage.loaded.place("base")
-        raise ModelError(f"base {recipe.base}: {error.message}", place=place, hint=error.hint) from error
+        raise ModelError(f"base {base}: {error.message}", place=place, hint=error.hint) from error
     template = None if recipe.template is None else read_template(recipe.template, folder=voyage.loaded.folder)
 
     def build(draft: Path) -> Mapping[str, Any]:
@@ -37,11 +51,44 @@ def make_base(voyage: Voyage) -> Artifact:
 
     spec = StageSpec(
         kind="base",
-        recipe={"base": recipe.base, "template": recipe.template},
+        recipe={"base": base, "template": recipe.template},
         parents={},
         facts={"fingerprint": source.fingerprint, "template": template},
     )
     return make(voyage, spec, build)
+
+
+def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
+    """A model of the asked size with random weights, and a tokenizer learned from the training rows."""
+    recipe, log = voyage.recipe, voyage.log
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        texts = (row.text for row in read_parts(data).train)
+        tokenizer = train_tokenizer(
+            texts,
+            draft,
+            vocabulary=base.vocabulary,
+            context=recipe.training.context,
+            pre_tokenizer=PRE_TOKENIZERS[NEW_PRE_TOKENIZER](),
+        )
+        shape = derive("decoder", base.new, vocabulary=tokenizer.num_tokens, context=recipe.training.context)
+        log.say("\n".join(f"  {line}" for line in describe(shape).splitlines()))
+        assert tokenizer.eos_id is not None
+        ids = SpecialIds(bos=tokenizer.eos_id, eos=tokenizer.eos_id, pad=tokenizer.eos_id)
+        model = build_model(shape, seed=recipe.seed, dtype=torch.bfloat16, tokens=ids)
+        save_model(model, draft)
+        origin = {"kind": "new", "name": recipe.base_name, "origin": "made here from the recipe's data"}
+        return {
+            "source": origin,
+            "architecture": type(model).__name__,
+            "num_parameters": model.num_parameters(),
+            "context": recipe.training.context,
+            "licence": "your own",
+            "derivation": describe(shape).splitlines(),
+        }
+
+    settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}
+    return make(voyage, StageSpec("base", settings, {"data": data}, {}), build)
 
 
 def tokenizer_of(artifact: Artifact) -> Tokenizer:

@@ -43,7 +43,7 @@ class Forms:
     """Every form of the tuned model, in the order in which one was made from the other."""
 
     base: Artifact
-    finetune: Artifact
+    trained: Artifact
     merged: Artifact
     served: Artifact
 
@@ -68,7 +68,7 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
         write_atomically(draft / RESULT, text)
         return {"passed": True, "num_comparisons": len(verdict.findings)}
 
-    parents = {"base": forms.base, "finetune": forms.finetune, "merged": forms.merged, "served": forms.served}
+    parents = {"base": forms.base, "trained": forms.trained, "merged": forms.merged, "served": forms.served}
     settings = {
         "check": recipe.check.model_dump(mode="json"),
         "engine": recipe.serve.engine,
@@ -80,7 +80,7 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
 def _check(voyage: Voyage, forms: Forms) -> Verdict:
     recipe = voyage.recipe
     prepare_device(recipe.seed)
-    raw = json.loads(forms.finetune.file("reference.json").read_text("utf-8"))
+    raw = json.loads(forms.trained.file("reference.json").read_text("utf-8"))
     reference = Reference.from_json(raw)
     probes = reference.probes
     stages: list[Observation] = []
@@ -94,10 +94,10 @@ def _check(voyage: Voyage, forms: Forms) -> Verdict:
 
 def _adapter(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """The saved adapter on a freshly loaded base."""
-    if voyage.recipe.finetune.method != "lora":
+    if voyage.recipe.training.method != "lora":
         return []
     model = load_model(forms.base.path, dtype=torch.float32)
-    load_adapter(model, forms.finetune.path, base_sha256=weights_sha256(forms.base.path))
+    load_adapter(model, forms.trained.path, base_sha256=weights_sha256(forms.base.path))
     tokenizer = tokenizer_of(forms.base)
     return [observe_torch(model, probes, voyage.recipe, stage="adapter", precision="same", tokenizer=tokenizer)]
 

@@ -33,7 +33,7 @@ def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None)
 
 def context_of(recipe: Recipe) -> int:
     """The tokens that a prompt and its answer may have together when served."""
-    return recipe.serve.context or max(2048, recipe.finetune.context + recipe.serve.max_tokens)
+    return recipe.serve.context or max(2048, recipe.training.context + recipe.serve.max_tokens)
 
 
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None) -> EngineProcess:

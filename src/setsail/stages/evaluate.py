@@ -65,7 +65,7 @@ def make_evaluation(voyage: Voyage, data: Artifact, *, base: Forms, tuned: Forms
     }
     settings = {
         "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "context": recipe.finetune.context,
+        "context": recipe.training.context,
         "near": recipe.data.near_duplicates,
         "engine": recipe.serve.engine,
         "seed": recipe.seed,

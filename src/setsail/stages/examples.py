@@ -45,7 +45,7 @@ def examples_of(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe) -> Ex
     left_out: Counter[str] = Counter()
     names: list[str] = []
     for row in rows:
-        made = task.example(row, tokenizer, recipe.finetune.context, recipe.data.overlong)
+        made = task.example(row, tokenizer, recipe.training.context, recipe.data.overlong)
         if isinstance(made, Dropped):
             left_out[made.reason] += 1
             names.append(row.origin)

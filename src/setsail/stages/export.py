@@ -18,18 +18,19 @@ from setsail.stages.base import tokenizer_of
 from setsail.stages.stage import StageSpec, Voyage, make
 
 
-def make_merged(voyage: Voyage, base: Artifact, finetune: Artifact) -> Artifact:
+def make_merged(voyage: Voyage, base: Artifact, trained: Artifact) -> Artifact:
     """The tuned model as one Hugging Face folder, with the base's tokenizer and template."""
 
     def build(draft: Path) -> Mapping[str, Any]:
-        if voyage.recipe.finetune.method == "lora":
-            merge(base.path, finetune.path, draft, log=voyage.log)
+        if voyage.recipe.training.method == "lora":
+            merge(base.path, trained.path, draft, log=voyage.log)
         else:
-            for name in ("model.safetensors", *SIDE_FILES):
-                shutil.copyfile(finetune.path / name, draft / name)
+            there = [name for name in SIDE_FILES if (trained.path / name).is_file()]
+            for name in ("model.safetensors", *there):
+                shutil.copyfile(trained.path / name, draft / name)
         return {"weights_sha256": weights_sha256(draft)}
 
-    return make(voyage, StageSpec("merged", {}, {"base": base, "finetune": finetune}, {}), build)
+    return make(voyage, StageSpec("merged", {}, {"base": base, "trained": trained}, {}), build)
 
 
 def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Artifact:

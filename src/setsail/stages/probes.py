@@ -78,13 +78,13 @@ def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> 
 
 def fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
     """Whether a row goes into the context whole."""
-    made = find_task(recipe.task).example(row, tokenizer, recipe.finetune.context, "drop")
+    made = find_task(recipe.task).example(row, tokenizer, recipe.training.context, "drop")
     return not isinstance(made, Dropped)
 
 
 def example_ids(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> list[int]:
     """The ids of a row that fits, as training sees them; of several examples the one with the last answer."""
-    made = find_task(recipe.task).example(row, tokenizer, recipe.finetune.context, "drop")
+    made = find_task(recipe.task).example(row, tokenizer, recipe.training.context, "drop")
     assert not isinstance(made, Dropped), "only rows that fit are asked for"
     return [int(token) for token in made[-1].ids]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from setsail.base.artifact import Artifact
 from setsail.base.machine import memory_bytes, num_cores, processor_name, versions
+from setsail.base.recipe import Finetune
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.row import read_rows
 from setsail.evaluate.evaluation import read_evaluation
@@ -37,19 +38,19 @@ def make_report(voyage: Voyage, made: Mapping[str, Artifact]) -> Artifact:
 
 def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
     """Everything that the report says, from the artefacts alone."""
-    recipe, finetune = voyage.recipe, made["finetune"]
+    recipe, trained = voyage.recipe, made[voyage.recipe.training_key]
     return facts.ReportFacts(
         name=recipe.name,
         created=made["check"].manifest.created,
-        base=recipe.base,
-        recipe=dump_yaml(recipe.model_dump(mode="json")),
+        base=recipe.base_name,
+        recipe=dump_yaml(recipe.resolved()),
         data=_data(voyage, made),
-        training=_training(voyage, finetune),
+        training=_training(voyage, trained),
         evaluation=read_evaluation(made["evaluate"].file("evaluation.json")),
         faithfulness=_faithfulness(made["check"]),
         files=tuple(
             facts.FileFact(f"{artifact.path.name}/{name}", entry["bytes"], entry["sha256"])
-            for artifact in (finetune, made["merged"], made["gguf"])
+            for artifact in (trained, made["merged"], made["gguf"])
             for name, entry in artifact.manifest.files.items()
         ),
         origins=_origins(voyage, made),
@@ -82,15 +83,17 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     )
 
 
-def _training(voyage: Voyage, finetune: Artifact) -> facts.TrainingFacts:
-    metrics, recipe = finetune.metrics, voyage.recipe.finetune
+def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
+    metrics, recipe = trained.metrics, voyage.recipe.training
     plan = metrics["plan"]
     num_tokens = 0
     points = []
-    for step in read_journal(finetune.file("steps.jsonl")):
+    for step in read_journal(trained.file("steps.jsonl")):
         num_tokens += step["num_tokens"]
         points.append(facts.CurvePoint(step["step"], num_tokens, step["loss_nats"], step["learning_rate"]))
-    adapter = f"LoRA of rank {recipe.lora.rank}" if recipe.method == "lora" else "all weights"
+    adapter = "all weights"
+    if isinstance(recipe, Finetune) and recipe.method == "lora":
+        adapter = f"LoRA of rank {recipe.lora.rank}"
     return facts.TrainingFacts(
         method=f"{adapter}, {plan['num_trained_weights']:,} weights trained, {recipe.epochs:g} epochs, packed rows",
         plan=facts.PlanFacts(
@@ -120,7 +123,7 @@ def _faithfulness(check: Artifact) -> tuple[facts.Check, ...]:
 def _origins(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.Origins:
     base = made["base"].metrics
     licences = [
-        facts.Licence(f"base model {voyage.recipe.base}", base["licence"], base["source"]["origin"]),
+        facts.Licence(f"base model {voyage.recipe.base_name}", base["licence"], base["source"]["origin"]),
         facts.Licence(f"data {voyage.recipe.data.source}", made["data"].metrics.get("licence", "not stated"), ""),
     ]
     return facts.Origins(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from setsail.base.artifact import Artifact
+from setsail.base.errors import RecipeError
 from setsail.base.files import explained_os_errors, write_atomically
 from setsail.base.log import Log, duration
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
@@ -17,14 +18,15 @@ from setsail.stages import check, evaluate
 from setsail.stages.base import make_base
 from setsail.stages.data import make_data
 from setsail.stages.export import make_gguf, make_merged
-from setsail.stages.finetune import make_finetune
 from setsail.stages.report import make_report
 from setsail.stages.stage import Voyage
+from setsail.stages.training import make_training
 
 # A verb to the stage with which it is done.
 ENDS = {
     "prepare": "data",
     "finetune": "finetune",
+    "pretrain": "pretrain",
     "export": "gguf",
     "evaluate": "evaluate",
     "check": "check",
@@ -44,6 +46,7 @@ def sail(
     loaded = load_recipe(path, settings)
     for note in loaded.notes:
         log.say(f"  {note}")
+    _check_verb(loaded, until)
     voyage = Voyage(loaded, Run(runs / loaded.recipe.name), log)
     began = time.monotonic()
     with voyage.run.locked():
@@ -60,17 +63,25 @@ def sail(
     }
 
 
+def _check_verb(loaded: LoadedRecipe, verb: str) -> None:
+    """A recipe trains in one of two ways, and the verb of the other is a slip."""
+    way = loaded.recipe.training_key
+    if verb in ("finetune", "pretrain") and verb != way:
+        place = loaded.place(way)
+        raise RecipeError(f"this recipe says {way}, not {verb}", place=place, hint=f"setsail {way} {loaded.path}")
+
+
 def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     made: dict[str, Artifact] = {}
     made["data"] = make_data(voyage)
     if until == "prepare":
         return made
-    made["base"] = make_base(voyage)
-    made["finetune"] = make_finetune(voyage, made["base"], made["data"])
-    if until == "finetune":
+    made["base"] = make_base(voyage, made["data"])
+    trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
+    if until in ("finetune", "pretrain"):
         return made
     licence = made["base"].metrics["licence"]
-    made["merged"] = make_merged(voyage, made["base"], made["finetune"])
+    made["merged"] = make_merged(voyage, made["base"], trained)
     made["gguf"] = _served(voyage, made["merged"], "gguf", licence)
     if until == "export":
         return made
@@ -80,7 +91,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         tuned = evaluate.Forms(made["merged"], made["gguf"])
         made["evaluate"] = evaluate.make_evaluation(voyage, made["data"], base=base, tuned=tuned)
     if until in ("check", "report"):
-        forms = check.Forms(made["base"], made["finetune"], made["merged"], made["gguf"])
+        forms = check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
         made["check"] = check.make_check(voyage, forms)
     if until == "report":
         made["report"] = make_report(voyage, made)
@@ -98,7 +109,7 @@ def _served(voyage: Voyage, model: Artifact, kind: str, licence: str) -> Artifac
 def _save_recipe(voyage: Voyage) -> None:
     loaded: LoadedRecipe = voyage.loaded
     with explained_os_errors("saving the resolved recipe"):
-        text = dump_yaml(loaded.recipe.model_dump(mode="json"))
+        text = dump_yaml(loaded.recipe.resolved())
         write_atomically(voyage.run.path / "recipe.yaml", f"# resolved from {loaded.path.name}\n{text}")
 
 

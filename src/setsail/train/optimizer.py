@@ -2,7 +2,7 @@
 
 The invariant: what is optimised is always fp32. A weight that the model keeps in bf16 has an fp32 master copy,
 gradients are added up in fp32, and the model's weight is the master rounded once after each step. The mathematics is
-torch's.
+torch's, but for Muon's (train/muon.py).
 """
 
 from __future__ import annotations
@@ -13,10 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from setsail.base.errors import ArtifactError
+from setsail.base.errors import ArtifactError, ModelError
+from setsail.train.muon import Muon, block_matrices
 
 # Named fp32 weights to an optimizer over them.
 Build = Callable[[dict[str, Tensor]], torch.optim.Optimizer]
+
+
+def build_optimizer(model: nn.Module, name: str, *, weight_decay: float = 0.0) -> MasterWeights:
+    """The optimizer that a recipe names, over the model's trainable weights; the loop sets the learning rate.
+
+    Matrices decay, vectors do not. AdamW and Muon shrink the weights themselves; SGD, Adagrad and Adam add the decay to
+    the gradient, as torch does.
+
+    Raises:
+        ModelError: Muon for a model that has no matrix inside its blocks.
+    """
+    return OPTIMIZERS[name](model, weight_decay=weight_decay)
 
 
 def adamw(
@@ -25,15 +38,47 @@ def adamw(
     """AdamW over the model's trainable weights; matrices decay, vectors do not. The loop sets the learning rate."""
 
     def build(weights: dict[str, Tensor]) -> torch.optim.Optimizer:
-        matrices = [weight for weight in weights.values() if weight.ndim >= 2]
-        vectors = [weight for weight in weights.values() if weight.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW([group for group in groups if group["params"]], betas=betas, eps=eps, fused=True)
+        return torch.optim.AdamW(_groups(weights, weight_decay), betas=betas, eps=eps, fused=True)
 
     return MasterWeights(model, build)
+
+
+def adam(model: nn.Module, *, weight_decay: float = 0.0) -> MasterWeights:
+    """Adam, with torch's betas and eps."""
+    return MasterWeights(model, lambda weights: torch.optim.Adam(_groups(weights, weight_decay), fused=True))
+
+
+def adagrad(model: nn.Module, *, weight_decay: float = 0.0) -> MasterWeights:
+    """Adagrad: steps shrink with the root of all squared gradients so far."""
+    return MasterWeights(model, lambda weights: torch.optim.Adagrad(_groups(weights, weight_decay)))
+
+
+def sgd(model: nn.Module, *, weight_decay: float = 0.0) -> MasterWeights:
+    """Stochastic gradient descent with a momentum of 0.9."""
+    return MasterWeights(model, lambda weights: torch.optim.SGD(_groups(weights, weight_decay), momentum=0.9))
+
+
+def muon(model: nn.Module, *, weight_decay: float = 0.0) -> MasterWeights:
+    """Muon for the matrices inside the blocks, AdamW for the other weights, with one learning rate for both."""
+    inside = block_matrices(model)
+
+    def build(weights: dict[str, Tensor]) -> torch.optim.Optimizer:
+        matrices = [weight for name, weight in weights.items() if name in inside]
+        others = {name: weight for name, weight in weights.items() if name not in inside}
+        if not matrices:
+            raise ModelError("muon is for the matrices inside a model's blocks, and none is trained", hint="take adamw")
+        return Muon(matrices, _groups(others, weight_decay), weight_decay=weight_decay)
+
+    return MasterWeights(model, build)
+
+
+OPTIMIZERS: dict[str, Callable[..., MasterWeights]] = {
+    "adagrad": adagrad,
+    "adam": adam,
+    "adamw": adamw,
+    "muon": muon,
+    "sgd": sgd,
+}
 
 
 class MasterWeights:
@@ -84,7 +129,7 @@ class MasterWeights:
             what, _, name = key.partition(":")
             if name not in memory:
                 raise ArtifactError(f'the optimizer\'s state speaks of a weight "{name}" that is not trained')
-            memory[name][what] = value.clone()
+            memory[name][what] = value.to(self._masters[name].device, copy=True)
         for name, master in self._masters.items():
             master.copy_(weights[name])
             self._optimizer.state[master] = memory[name]
@@ -95,6 +140,15 @@ class MasterWeights:
         for name, weight in self._weights.items():
             if weight is not self._masters[name]:
                 weight.copy_(self._masters[name])
+
+
+def _groups(weights: Mapping[str, Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of the weights that decay and of those that do not, without empty ones."""
+    groups = [
+        {"params": [weight for weight in weights.values() if weight.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [weight for weight in weights.values() if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _master_of(weight: nn.Parameter) -> Tensor:

@@ -1,4 +1,4 @@
-"""The fine-tuning stage: rows to packed steps, a plan said first, the loop, and what the trainer itself answers.
+"""The training stage, of fine-tuning and of pretraining: a plan first, then the loop, then what the trainer answers.
 
 At its end the weights still in memory answer the held-out probes; that record is what the faithfulness check later
 holds every saved, merged, exported and served form against.
@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,28 +21,33 @@ from setsail.base.artifact import Artifact
 from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
-from setsail.base.recipe import Finetune
+from setsail.base.recipe import Finetune, New, Pretrain
 from setsail.models.fused import fuse, unfuse
 from setsail.models.kernels.library import why_not
-from setsail.models.load import load_model
+from setsail.models.load import load_model, save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
 from setsail.stages.base import tokenizer_of
 from setsail.stages.data import Parts, read_parts
 from setsail.stages.examples import Examples, examples_of, nats_of
 from setsail.stages.probes import observe_trainer
+from setsail.stages.samples import continued
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.pack import Batch, epoch_bins, make_batch
 from setsail.tokens.render import describe as describe_runs
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.allocator import keep_freed_memory
+from setsail.train.best import BEST, best_of, is_out_of_patience, keep_best, take_best
+from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
-from setsail.train.optimizer import MasterWeights, adamw
+from setsail.train.loop import Step, TrainingDiverged
+from setsail.train.optimizer import MasterWeights, build_optimizer
 from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
 from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resumably
 from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
+SAMPLES = "samples.jsonl"
 MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
@@ -61,27 +66,28 @@ class _Task:
     validation: Examples
 
     @property
-    def recipe(self) -> Finetune:
-        return self.voyage.recipe.finetune
+    def recipe(self) -> Finetune | Pretrain:
+        return self.voyage.recipe.training
 
 
-def make_finetune(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
-    """The tuned weights: an adapter in PEFT's format, or for `method: full` a whole model folder."""
+def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
+    """The trained weights: an adapter in PEFT's format, or where all of them are trained a whole model folder."""
     recipe = voyage.recipe
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
-            _finetune(_load_task(voyage, base, data), draft)
-        shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
+            _learn(_load_task(voyage, base, data), draft)
+        for needless in (CHECKPOINTS, BEST):
+            shutil.rmtree(draft / needless, ignore_errors=True)
         return json.loads((draft / TRAINING).read_text("utf-8"))
 
     spec = StageSpec(
-        kind="finetune",
+        kind=recipe.training_key,
         recipe={
             "task": recipe.task,
             "seed": recipe.seed,
             "overlong": recipe.data.overlong,
-            "finetune": recipe.finetune.model_dump(mode="json"),
+            recipe.training_key: recipe.training.model_dump(mode="json"),
             "check": recipe.check.model_dump(mode="json"),
         },
         parents={"base": base, "data": data},
@@ -91,26 +97,37 @@ def make_finetune(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
     return make(voyage, spec, build)
 
 
+@dataclass(frozen=True)
+class _Attempt:
+    """One go at a run: where its files are, and how many of its steps an earlier go has done."""
+
+    draft: Path
+    course: Course
+    optimizer: MasterWeights
+    start: int
+
+
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     recipe, tokenizer, parts = voyage.recipe, tokenizer_of(base), read_parts(data)
+    key = recipe.training_key
     train = examples_of(parts.train, tokenizer, recipe)
     validation = examples_of(parts.validation[:MOST_VALIDATION_ROWS], tokenizer, recipe)
     if not train.examples:
         raise DataError(
-            f"all {len(parts.train)} training rows are longer than finetune.context ({recipe.finetune.context} tokens)",
-            place=voyage.loaded.place("finetune.context"),
-            hint="raise finetune.context, or set data.overlong to split or cut",
+            f"all {len(parts.train)} training rows are longer than {key}.context ({recipe.training.context} tokens)",
+            place=voyage.loaded.place(f"{key}.context"),
+            hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
     return _Task(voyage, base, tokenizer, parts, train, validation)
 
 
-def _finetune(task: _Task, draft: Path) -> None:
+def _learn(task: _Task, draft: Path) -> None:
     recipe, log = task.recipe, task.voyage.log
     prepare_device(task.voyage.recipe.seed)
     keep_freed_memory()
     model = load_model(task.base.path, dtype=compute_dtype())
     move(model, device())
-    if recipe.method == "lora":
+    if isinstance(recipe, Finetune) and recipe.method == "lora":
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:
         model.requires_grad_(True)
@@ -118,20 +135,21 @@ def _finetune(task: _Task, draft: Path) -> None:
     steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
-    optimizer = adamw(model, weight_decay=recipe.weight_decay)
-    peak = recipe.learning_rate or default_learning_rate(recipe.method)
+    optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
+    weights = "new" if isinstance(task.voyage.recipe.base, New) else recipe.method
+    peak = recipe.learning_rate or default_learning_rate(weights, recipe.optimizer)
     course = Course(
         learning_rate=schedule(recipe.schedule, peak=peak, num_steps=len(steps), warmup=recipe.warmup),
         clip_norm=recipe.clip_norm,
         seed=task.voyage.recipe.seed,
-        save_every=recipe.save_every,
+        save_every=recipe.watch.save_every,
         fingerprint={"recipe": recipe.model_dump(mode="json"), "seed": task.voyage.recipe.seed, "steps": len(steps)},
     )
     start = restore(optimizer, course, folder=draft, say=log.say)
     if start:
         log.say(f"  going on after step {start} of {len(steps)}, which an earlier attempt had saved")
     began = time.monotonic()
-    _train(task, model, steps, course, start=start, draft=draft, optimizer=optimizer)
+    _train(task, model, steps, _Attempt(draft, course, optimizer, start))
     _save_weights(task, model, draft)
     write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
     log.say(
@@ -151,10 +169,10 @@ def _fuse(model: PreTrainedModel) -> str:
 
 def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     if task.recipe.method == "lora":
-        save_adapter(model, draft, base_name=task.voyage.recipe.base, base_sha256=weights_sha256(task.base.path))
+        save_adapter(model, draft, base_name=task.voyage.recipe.base_name, base_sha256=weights_sha256(task.base.path))
         return
     unfuse(model)
-    model.save_pretrained(draft)
+    save_model(model, draft)
     task.tokenizer.save(draft)
 
 
@@ -172,7 +190,7 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(train: Examples, recipe: Finetune, seed: int) -> list[list[Batch]]:
+def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int) -> list[list[Batch]]:
     """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed."""
     longest = max(len(example.ids) for example in train.examples)
     capacity = max(longest, min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
@@ -207,34 +225,95 @@ def _show_rows(task: _Task) -> None:
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
 
 
-def _train(
-    task: _Task,
-    model: PreTrainedModel,
-    steps: Sequence[Sequence[Batch]],
-    course: Course,
-    *,
-    start: int,
-    draft: Path,
-    optimizer: MasterWeights,
-) -> None:
-    """Trains from step `start` on, and validates on the way."""
-    every = task.recipe.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
-    log = task.voyage.log
-    known = {record["step"] for record in read_journal(draft / VALIDATION)}
+def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
+    """Trains from the step that is restored on; validates, keeps the best and stops early on the way."""
+    draft, start, log, watch = attempt.draft, attempt.start, task.voyage.log, task.recipe.watch
+    every = watch.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
+    losses = LossWatch()
+    for record in read_journal(draft / STEPS)[:start]:
+        losses = losses.after(record["loss_nats"])
     with open_journal(draft / VALIDATION, start=start) as journal, log.progress("step", len(steps)) as progress:
-        if task.validation.examples and 0 not in known:
+        if task.validation.examples and not read_journal(draft / VALIDATION):
             journal.append(_validate(task, model, 0))
         progress.start_at(start)
-        for step in train_resumably(model, optimizer, steps[start:], course, folder=draft, start=start):
+        for step in _until_stopped(task, model, steps, attempt):
             progress.advance(loss=f"{step.loss_nats:.3f} nats", speed=f"{step.num_tokens / step.seconds:.0f} tokens/s")
+            losses = losses.after(step.loss_nats)
+            if losses.diverged:
+                raise _diverged(task, losses, step.index)
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
                 record = _validate(task, model, step.index)
                 journal.append(record)
                 progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
+                if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
+                    keep_best(draft, step.index, attempt.optimizer.weights())
+                _write_samples(task, model, step.index, draft)
         journal.flush()
-    curve = read_journal(draft / VALIDATION)
-    if curve:
-        log.say(f"  validation {curve[0]['bits_per_byte']:.3f} → {curve[-1]['bits_per_byte']:.3f} bits per byte")
+    _end_with_the_best(task, attempt)
+
+
+def _until_stopped(
+    task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt
+) -> Iterator[Step]:
+    """The steps, until one of the recipe's reasons to stop early holds.
+
+    The reasons are told from the journals alone, so that a resumed run stops where one never killed would.
+    """
+    draft, start, watch = attempt.draft, attempt.start, task.recipe.watch
+    spent = sum(record["seconds"] for record in read_journal(draft / STEPS)[:start])
+
+    def reason_to_stop() -> str | None:
+        if watch.max_minutes is not None and spent >= 60 * watch.max_minutes:
+            return f"{watch.max_minutes:g} minutes of training are over"
+        if watch.patience and is_out_of_patience(read_journal(draft / VALIDATION), watch.patience):
+            return f"{watch.patience} validations in a row were no better"
+        return None
+
+    if reason_to_stop():
+        return
+    for step in train_resumably(model, attempt.optimizer, steps[start:], attempt.course, folder=draft, start=start):
+        yield step
+        spent += step.seconds
+        if reason := reason_to_stop():
+            task.voyage.log.say(f"  stopped after step {step.index} of {len(steps)}: {reason}")
+            return
+
+
+def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
+    """Says how validation went; with patience, goes back to the weights that were best."""
+    curve, log = read_journal(attempt.draft / VALIDATION), task.voyage.log
+    if not curve:
+        return
+    log.say(f"  validation {curve[0]['bits_per_byte']:.3f} → {curve[-1]['bits_per_byte']:.3f} bits per byte")
+    best = best_of(curve)
+    if task.recipe.watch.patience is None or best["step"] in (0, curve[-1]["step"]):
+        return
+    weights = take_best(attempt.draft, best["step"])
+    if weights is None:
+        log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
+        return
+    attempt.optimizer.restore(weights, attempt.optimizer.state())
+    log.say(f"  back to the weights of step {best['step']}: {best['bits_per_byte']:.3f} bits per byte")
+
+
+def _diverged(task: _Task, losses: LossWatch, step: int) -> TrainingDiverged:
+    key = task.voyage.recipe.training_key
+    return TrainingDiverged(
+        f"{losses}, at step {step}: it does not come back",
+        place=task.voyage.loaded.place(f"{key}.learning_rate"),
+        hint=f"lower {key}.learning_rate, or look at the rows from step {step - losses.num_above} on",
+    )
+
+
+def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) -> None:
+    beginnings = task.recipe.watch.samples
+    if not beginnings:
+        return
+    texts = continued(model, task.tokenizer, beginnings, seed=task.voyage.recipe.seed)
+    with open_journal(draft / SAMPLES, start=step - 1) as journal:
+        journal.append({"step": step, "texts": texts})
+    for text in texts:
+        task.voyage.log.say(f"  » {' '.join(text.split())}")
 
 
 def _validate(task: _Task, model: PreTrainedModel, step: int) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""Setsail's own loop, as the training stage calls it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from meter import Work, read_work
+
+from setsail.base.recipe import Lora
+from setsail.models.fused import fuse
+from setsail.models.load import load_model
+from setsail.models.lora import add_lora
+from setsail.tokens.pack import Example, epoch_bins, make_batch
+from setsail.train.allocator import keep_freed_memory
+from setsail.train.loop import train
+from setsail.train.optimizer import adamw
+
+
+def main() -> None:
+    work, setting, meter = read_work()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    model = load_model(Path(work.model), dtype=torch.bfloat16)
+    if work.method == "lora":
+        add_lora(model, Lora(rank=work.lora_rank, alpha=2.0 * work.lora_rank), seed=1)
+    else:
+        model.requires_grad_(True)
+    fuse(model)
+    steps = packed(work, setting["micro_batch"])
+    settings = {"learning_rate": lambda step: work.learning_rate, "clip_norm": 1.0, "seed": 1}
+    for step in train(model, steps, optimizer=adamw(model), **settings):
+        if meter.tick(step.num_tokens, step.loss_nats):
+            break
+    meter.report(setsail=version("setsail"), torch=torch.__version__)
+
+
+def packed(work: Work, capacity: int):
+    """Steps of packed micro-batches without end."""
+    examples = [
+        Example(np.array(ids, dtype=np.int32), np.arange(len(ids)) >= first, str(index))
+        for index, (ids, first) in enumerate(zip(work.documents, work.first_learned, strict=True))
+    ]
+    per_step = max(1, work.tokens_per_step // capacity)
+    for epoch in count():
+        bins = epoch_bins(examples, capacity, 1, epoch)
+        batches = [make_batch([examples[index] for index in members]) for members in bins]
+        for start in range(0, len(batches) - per_step + 1, per_step):
+            yield batches[start : start + per_step]
+
+
+if __name__ == "__main__":
+    main()
