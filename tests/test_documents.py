@@ -32,6 +32,13 @@ def test_recipes_in_the_readme_load(name: str, tmp_path: Path) -> None:
         assert load_recipe(tmp_path / "tickets.yaml").recipe.name == "tickets"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name)
+def test_whole_recipes_in_the_documents_load(path: Path, tmp_path: Path) -> None:
+    for block in re.findall(r"```yaml\n(name:.*?)```", path.read_text("utf-8"), re.DOTALL):
+        (tmp_path / "recipe.yaml").write_text(block, encoding="utf-8")
+        load_recipe(tmp_path / "recipe.yaml")
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_verbs_in_the_readme_exist(name: str) -> None:
     known = {command.name or (command.callback and command.callback.__name__) for command in app.registered_commands}

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 
 from models import toy_model
 from setsail.models import attention
@@ -145,3 +145,23 @@ def test_a_batch_of_rows_is_refused() -> None:
     twice = {name: value.repeat(2, 1) for name, value in row.items() if name != "document_starts"}
     with pytest.raises(ValueError, match="one packed row"):
         states(toy_model.model(), {**twice, "document_starts": row["document_starts"]})
+
+
+def test_a_window_that_looks_ahead_is_refused_rather_than_ignored() -> None:
+    states = torch.zeros(1, 2, 6, 16)
+    starts = torch.tensor([0, 6], dtype=torch.int32)
+    with pytest.raises(ValueError, match="window that looks ahead"):
+        attention.documents_attention(
+            torch.nn.Module(), states, states, states, None, starts, is_causal=False, sliding_window=4
+        )
+
+
+def test_a_model_that_looks_both_ways_attends_without_documents_and_without_a_mask() -> None:
+    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, vocab_size=61)
+    attention.register()
+    config._attn_implementation = attention.NAME
+    torch.manual_seed(0)
+    model, ids = BertModel(config).eval(), torch.arange(10)[None]
+    found = model(ids).last_hidden_state
+    model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(found, model(ids).last_hidden_state)

@@ -118,7 +118,7 @@ class Pretrain(Training):
 class New(Part):
     """A base made new: its size (`17m`), and how many words a tokenizer trained on the rows may have."""
 
-    new: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[kKmMbB]$")]
+    new: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[mMbB]$")]
     vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] = 8192
 
 

@@ -46,16 +46,16 @@ def register() -> None:
 
 
 class PackedMask:
-    """The dense mask of a packed row, built only if somebody attends without `document_starts`."""
+    """The dense mask of a packed row, built only where it is needed; None where every token sees all."""
 
     def __init__(self, build: Callable[[], torch.Tensor | None]) -> None:
         self._build = build
         self._dense: torch.Tensor | None = None
+        self._is_built = False
 
-    def dense(self) -> torch.Tensor:
-        if self._dense is None:
-            self._dense = self._build()
-        assert self._dense is not None  # sdpa_mask returns None only where it may skip the mask
+    def dense(self) -> torch.Tensor | None:
+        if not self._is_built:
+            self._dense, self._is_built = self._build(), True
         return self._dense
 
 
@@ -87,6 +87,8 @@ def documents_attention(
     _check_packed(query, key, attention_mask, bounds, kwargs)
     rows = [states.transpose(1, 2)[0] for states in (query, key, value)]  # [T, heads, C]
     causal = _is_causal(module, kwargs)
+    if not causal and kwargs.get("sliding_window") is not None:
+        raise ValueError("packed rows do not support a sliding window that looks ahead")
     if kernels.can_compute(query) and not kwargs.get("dropout"):
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
         documents = kernels.Documents(document_starts, causal, scale, kwargs.get("sliding_window") or 0)

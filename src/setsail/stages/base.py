@@ -23,6 +23,7 @@ from setsail.tokens.template import read_template
 from setsail.tokens.tokenizer import Tokenizer, load
 from setsail.tokens.train import train_tokenizer
 
+LEARNING_RATES = "learning_rates"  # of a new model, by optimizer
 NEW_PRE_TOKENIZER = "qwen2"  # digits one by one, words of any script; llama.cpp and GGUF know it by this name
 
 
@@ -63,6 +64,8 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
     recipe, log = voyage.recipe, voyage.log
 
     def build(draft: Path) -> Mapping[str, Any]:
+        # First what could be refused, then what takes time.
+        derive("decoder", base.new, vocabulary=base.vocabulary, context=recipe.training.context)
         texts = (row.text for row in read_parts(data).train)
         tokenizer = train_tokenizer(
             texts,
@@ -84,7 +87,8 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
             "num_parameters": model.num_parameters(),
             "context": recipe.training.context,
             "licence": "your own",
-            "derivation": describe(shape).splitlines(),
+            "derivation": [asdict(row) for row in shape.derivation],
+            LEARNING_RATES: {"adamw": shape.training.learning_rate, "muon": shape.training.muon_learning_rate},
         }
 
     settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}

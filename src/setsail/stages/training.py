@@ -27,7 +27,7 @@ from setsail.models.kernels.library import why_not
 from setsail.models.load import load_model, save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
-from setsail.stages.base import tokenizer_of
+from setsail.stages.base import LEARNING_RATES, tokenizer_of
 from setsail.stages.data import Parts, read_parts
 from setsail.stages.examples import Examples, examples_of, nats_of
 from setsail.stages.probes import observe_trainer
@@ -136,8 +136,7 @@ def _learn(task: _Task, draft: Path) -> None:
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
     optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
-    weights = "new" if isinstance(task.voyage.recipe.base, New) else recipe.method
-    peak = recipe.learning_rate or default_learning_rate(weights, recipe.optimizer)
+    peak = _peak_rate(task)
     course = Course(
         learning_rate=schedule(recipe.schedule, peak=peak, num_steps=len(steps), warmup=recipe.warmup),
         clip_norm=recipe.clip_norm,
@@ -157,6 +156,14 @@ def _learn(task: _Task, draft: Path) -> None:
     )
     reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
+
+
+def _peak_rate(task: _Task) -> float:
+    """The recipe's rate; else what a new model's size asks for; else the method's default."""
+    recipe = task.recipe
+    weights = "new" if isinstance(task.voyage.recipe.base, New) else recipe.method
+    derived = task.base.metrics.get(LEARNING_RATES, {}).get(recipe.optimizer)
+    return recipe.learning_rate or derived or default_learning_rate(weights, recipe.optimizer)
 
 
 def _fuse(model: PreTrainedModel) -> str:
