@@ -195,3 +195,19 @@ def test_help_and_version_answer_without_a_model() -> None:
     for arguments in ([], ["--help"], ["--version"]):
         done = subprocess.run([sys.executable, "-m", "setsail", *arguments], capture_output=True, text=True, check=True)
         assert "etsail" in done.stdout
+
+
+def test_ctrl_c_in_the_middle_of_a_stage_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("")
+    (tmp_path / "toy.yaml").write_text("data: rows.jsonl\n", encoding="utf-8")
+    code = (
+        "import sys, setsail.cli, setsail.stages.voyage as voyage\n"
+        "def interrupted(*args, **kwargs): raise KeyboardInterrupt\n"
+        "voyage.make_data = interrupted\n"
+        "sys.argv = ['setsail', 'run', 'toy.yaml']\n"
+        "setsail.cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "type the same command to go on" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ import typer
 
 from setsail import __version__
 from setsail.base.environment import let_threads_sleep
-from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError
+from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError, Stopped
 
 app = typer.Typer(
     help="Setsail (启航): from your own data to a large model that works for you, and proof at every step.",
@@ -56,7 +56,7 @@ def guarded(work: Callable[[], Any]) -> int:
     except typer.Exit as leaving:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("\nstopped; type the same command to go on from the last finished piece of work", file=sys.stderr)
+        print(f"\n{Stopped()}", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
@@ -76,9 +76,15 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _call(target: str, *args: Any, **kwargs: Any) -> Any:
-    """Calls "module:function" of the stages, importing them only now."""
+    """Calls "module:function" of the stages, importing them only now.
+
+    Ctrl-C becomes an error of ours here, since typer would turn it into an exit code without a word.
+    """
     module, _, name = target.partition(":")
-    return getattr(import_module(f"setsail.stages.{module}"), name)(*args, **kwargs)
+    try:
+        return getattr(import_module(f"setsail.stages.{module}"), name)(*args, **kwargs)
+    except KeyboardInterrupt as stopped:
+        raise Stopped from stopped
 
 
 def _version(wanted: bool) -> None:

@@ -178,3 +178,21 @@ def test_what_is_saved_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
     for text in (PRETRAIN, "data: d.jsonl\n"):
         recipe = load(tmp_path, text).recipe
         assert load(tmp_path, dump_yaml(recipe.resolved())).recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (
+            "{new: 1m, vocabularies: 3}",
+            'unknown key "base.vocabularies" (support.yaml:2)\n  hint: did you mean "vocabulary"',
+        ),
+        ("{new: 1m, vocabulary: 3}", "base.vocabulary: input should be greater than or equal to 300; it is 3"),
+        ("[1, 2]", "base: input should be"),
+    ],
+)
+def test_a_base_that_is_a_mapping_is_explained_as_one(tmp_path: Path, base: str, words: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, PRETRAIN.replace("{new: 17m}", base))
+    assert words in str(caught.value)
+    assert "base.str" not in str(caught.value)

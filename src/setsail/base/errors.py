@@ -6,6 +6,7 @@ a broken promise of our own is an `AssertionError` or any other exception, and i
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -31,6 +32,19 @@ class SetsailError(Exception):
         where = f" ({self.place})" if self.place else ""
         hint = f"\n  hint: {self.hint}" if self.hint else ""
         return f"{self.label}: {self.message}{where}{hint}"
+
+
+class Stopped(SetsailError):
+    """Somebody pressed Ctrl-C; the exit code is the shell's for it."""
+
+    exit_code = 128 + signal.SIGINT
+    label = "stopped"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing that was finished is lost",
+            hint="type the same command to go on from the last finished piece of work",
+        )
 
 
 class UserError(SetsailError):

@@ -198,8 +198,8 @@ def _apply_setting(values: dict[str, Any], lines: Lines, setting: str) -> None:
 
 def _explain(error: ValidationError, lines: Lines, path: Path) -> RecipeError:
     """The first problem that pydantic found, in our words, with its line."""
-    problem = error.errors()[0]
-    where = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    problem = _plainest(error)
+    where = tuple(part for part in problem["loc"] if part not in _NOT_KEYS and not str(part).startswith("function-"))
     key = ".".join(str(part) for part in where)
     line = next((lines[where[:n]] for n in range(len(where), 0, -1) if where[:n] in lines), None)
     place = f"{path.name}:{line}" if line else f"--set {key}" if line == _SET_BY_HAND else path.name
@@ -208,12 +208,24 @@ def _explain(error: ValidationError, lines: Lines, path: Path) -> RecipeError:
     if problem["type"] == "extra_forbidden":
         known = _fields_at(where[:-1])
         return RecipeError(f'unknown key "{key}"', place=place, hint=did_you_mean(str(where[-1]), known))
-    words = problem["msg"].removeprefix("Value error, ")
+    words = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if not key:
         return RecipeError(words, place=path.name)
     value = problem["input"]
     shown = f"it is {value!r}" if isinstance(value, str | int | float) else f"it is a {type(value).__name__}"
     return RecipeError(f"{key}: {words[0].lower()}{words[1:]}; {shown}", place=place)
+
+
+# What pydantic puts into a place for each side of "a name or a mapping".
+_NOT_KEYS = ("str", "New")
+
+
+def _plainest(error: ValidationError) -> Any:
+    """The first problem; where a value may be a name or a mapping, the one of what was written."""
+    problems = error.errors()
+    first = problems[0]
+    is_mapping = first["loc"][-1:] == ("str",) and isinstance(first["input"], dict)
+    return next((other for other in problems if "New" in other["loc"]), first) if is_mapping else first
 
 
 _EXAMPLES = {

@@ -121,7 +121,7 @@ def _diverged(index: int, batches: Sequence[Batch], losses: list[float], grad_no
     return TrainingDiverged(
         f"{what} at step {index}; the weights were left as they were after step {index - 1}",
         place=_rows(at_fault or batches),
-        hint="lower finetune.learning_rate, or look at these rows",
+        hint="lower the learning rate, or look at these rows",
     )
 
 
