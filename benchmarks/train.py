@@ -28,6 +28,8 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from setsail.base.log import Log
 from setsail.base.machine import describe, versions
 from setsail.models.load import import_base
+from setsail.models.pre_tokenizers import PRE_TOKENIZERS
+from setsail.tokens.train import train_tokenizer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "train.json"
@@ -35,6 +37,7 @@ PEERS = HERE.parent / ".benchvenv" / "bin" / "python"
 ROUNDS, SECONDS, TRIAL_SECONDS = 3, 15.0, 6.0
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 OURS = "setsail"
+TEXTS = ["a a b b"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ def make_work(name: str, folder: Path) -> Path:
         shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "vocab_size": 32000}
         config = LlamaConfig(**shape, num_attention_heads=6, num_key_value_heads=6, tie_word_embeddings=True)
         LlamaForCausalLM(config).save_pretrained(model)
+        cutting = PRE_TOKENIZERS["gpt-2"]()  # TRL wants a tokenizer in the folder, though the rows are ids already
+        train_tokenizer(TEXTS, model, vocabulary=260, context=2048, pre_tokenizer=cutting)
     elif not model.exists():
         import_base("smollm2-135m-instruct", model, Log(quiet=True))
     draw = np.random.default_rng(1)

@@ -72,7 +72,7 @@ def _kernels() -> Finding:
     reason = why_not()
     if reason is None:
         return Finding("kernels", True, "compiled for this processor")
-    return Finding("kernels", True, f"none ({reason}): training computes with plain torch, about half as fast")
+    return Finding("kernels", True, f"none ({reason}): training computes with plain torch, slower")
 
 
 def _disk() -> Finding:
