@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.cli import app, guarded
 from setsail.data.row import read_rows
@@ -211,3 +212,16 @@ def test_ctrl_c_in_the_middle_of_a_stage_says_how_to_go_on(tmp_path: Path) -> No
     assert done.returncode == 130
     assert "type the same command to go on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_init_writes_the_language_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = {
+        "zh": ("发票在哪里下载？", "在账户页面的第 {} 项里。"),
+        "en": ("Where is my invoice?", "Under item {} of your account."),
+    }
+    for language, (question, answer) in texts.items():
+        rows = [{"prompt": f"{question} {number}", "completion": answer.format(number)} for number in range(30)]
+        Path(f"{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        assert command("init", "--data", f"{language}.jsonl") == 0
+        assert load_recipe(Path(f"{language}.yaml")).recipe.language == language

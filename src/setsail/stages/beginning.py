@@ -78,16 +78,26 @@ def _short(text: str) -> str:
     return flat if len(flat) <= 100 else flat[:99] + "…"
 
 
+def _is_chinese(seen: Inspection) -> bool:
+    """Whether a third of the characters of the rows that are shown are Chinese."""
+    text = "".join(row.text or "".join(message["content"] for message in row.messages) for row in seen.samples)
+    return 3 * sum("\u4e00" <= character <= "\u9fff" for character in text) >= max(1, len(text))
+
+
 def recipe_text(seen: Inspection, name: str, source: str) -> str:
     """A recipe with a comment on every choice."""
     columns = json.dumps(dict(seen.columns), ensure_ascii=False)
     by = f", by: {seen.split_by}" if seen.split_by else ""
     why = "rows with the same value stay on one side" if by else "rows with the same question stay on one side"
+    chinese = _is_chinese(seen)
+    language = "zh" if chinese else "en"
+    knows = "; it knows little Chinese" if chinese else ""
     return f"""\
 # {seen.num_usable:,} usable rows of {seen.num_rows:,}; `setsail run` reads this file, `--set a.b=c` overrides a line.
 name: {name}
+language: {language}                           # of the report: en | zh
 task: {seen.task:<32} # chat: learn to answer; text: learn to go on
-base: smollm2-135m-instruct            # a packaged model, a hub's org/name, a folder, or a .gguf file
+base: smollm2-135m-instruct            # a packaged model, a hub's org/name, a folder, or a .gguf file{knows}
 data:
   source: {json.dumps(source, ensure_ascii=False)}
   format: {seen.format:<28} # recognised; correct it here if it is wrong
