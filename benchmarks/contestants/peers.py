@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import torch
@@ -27,6 +28,21 @@ def lora_config(work: Work) -> Any:
 
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     return LoraConfig(r=work.lora_rank, lora_alpha=2 * work.lora_rank, target_modules=targets, task_type="CAUSAL_LM")
+
+
+def arguments(work: Work, setting: dict[str, Any]) -> dict[str, Any]:
+    """What a Trainer is told besides its setting: stay on the CPU, save and report nothing, train on."""
+    return {
+        "output_dir": tempfile.mkdtemp(),
+        "use_cpu": True,
+        "report_to": [],
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "learning_rate": work.learning_rate,
+        "num_train_epochs": 100,
+        **setting.get("arguments", {}),
+    }
 
 
 def rows(work: Work) -> list[dict[str, Any]]:

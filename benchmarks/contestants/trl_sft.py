@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from importlib.metadata import version
 from typing import Any
 
 import torch
 from datasets import Dataset
 from meter import read_work
-from peers import Counted, Ticking, load, lora_config
+from peers import Counted, Ticking, arguments, load, lora_config
 from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -22,20 +21,9 @@ def main() -> None:
     dataset = Dataset.from_list(
         [{"input_ids": ids, "completion_mask": [int(at >= first) for at in range(len(ids))]} for ids, first in pairs]
     )
-    arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(),
-        use_cpu=True,
-        report_to=[],
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        learning_rate=work.learning_rate,
-        num_train_epochs=100,
-        **setting.get("arguments", {}),
-    )
     trainer = SFTTrainer(
         model=load(work, **loading),
-        args=arguments,
+        args=SFTConfig(**arguments(work, setting)),
         train_dataset=dataset,
         processing_class=AutoTokenizer.from_pretrained(work.model),
         peft_config=lora_config(work) if work.method == "lora" else None,
