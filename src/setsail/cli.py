@@ -60,7 +60,7 @@ def guarded(work: Callable[[], Any]) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
-    except Exception as error:
+    except Exception as error:  # the command's edge: told whole, with its traceback, as our fault
         return _unforeseen(error)
 
 

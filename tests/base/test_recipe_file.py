@@ -196,3 +196,12 @@ def test_a_base_that_is_a_mapping_is_explained_as_one(tmp_path: Path, base: str,
         load(tmp_path, PRETRAIN.replace("{new: 17m}", base))
     assert words in str(caught.value)
     assert "base.str" not in str(caught.value)
+
+
+def test_words_of_other_tools_go_to_the_way_that_trains(tmp_path: Path) -> None:
+    words = "learning_rate: 0.002\noptim: adamw_torch\ncutoff_len: 128\nper_device_train_batch_size: 8\n"
+    recipe = load(tmp_path, PRETRAIN + words, "num_train_epochs=3").recipe
+    trained = recipe.pretrain
+    assert trained is not None
+    assert (trained.learning_rate, trained.optimizer, trained.epochs) == (0.002, "adamw", 3)
+    assert (trained.context, trained.batch_tokens) == (128, 8 * 128)

@@ -229,3 +229,14 @@ def test_minutes_end_a_run_after_a_whole_step(tmp_path: Path) -> None:
     steps = trained.file("steps.jsonl").read_text().splitlines()
     assert 0 < len(steps) < trained.metrics["plan"]["num_steps"]
     assert "0.02 minutes of training are over" in stream.getvalue()
+
+
+def test_samples_of_a_chat_are_answers_to_questions(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    settings = ["finetune.watch.samples=[What is it that the cat likes today?]"]
+    sail(write_port(tmp_path), settings, tmp_path / "runs", until="finetune", log=Log(stream=stream))
+    record = json.loads(
+        Run(tmp_path / "runs" / "toy").artifact("finetune").file("samples.jsonl").read_text().split("\n")[0]
+    )
+    question, arrow, answer = record["texts"][0].partition(" → ")
+    assert question == "What is it that the cat likes today?" and arrow and answer

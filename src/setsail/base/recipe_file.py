@@ -124,9 +124,15 @@ def _normalise(values: dict[str, Any], lines: Lines, path: Path) -> tuple[dict[s
         elif key in _NEEDLESS:
             notes.append(f"{key} is not needed: {_NEEDLESS[key]}")
         elif key in _ALIASES:
-            _move(plain, lines, key, _ALIASES[key], _converted(key, value), notes, path)
+            _move(plain, lines, key, _home(key, values), _converted(key, value), notes, path)
     _rows_to_tokens(values, plain, lines, notes, path)
     return plain, lines, notes
+
+
+def _home(key: str, values: dict[str, Any]) -> str:
+    """Where a word of another tool lives in this recipe: what it says of training belongs to the way that trains."""
+    home = _ALIASES[key]
+    return home.replace("finetune.", "pretrain.", 1) if "pretrain" in values else home
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -140,6 +146,8 @@ def _converted(key: str, value: Any) -> Any:
         return None if value == "all" else [part.strip() for part in value.split(",")]
     if key in ("finetuning_type", "adapter") and isinstance(value, str):
         return value.lower()
+    if key == "optim" and isinstance(value, str):
+        return re.sub(r"^adamw_torch(_fused)?$", "adamw", value)  # what the others call torch's own
     return value
 
 
@@ -148,10 +156,11 @@ def _rows_to_tokens(values: dict[str, Any], plain: dict[str, Any], lines: Lines,
     if rows is None and _ACCUMULATION not in values:
         return
     key = next((key for key in (*_ROWS_PER_STEP, _ACCUMULATION) if key in values), _ACCUMULATION)
-    factors = (rows or 1, values.get(_ACCUMULATION, 1), _get(plain, "finetune.context") or 1024)
+    way = "pretrain" if "pretrain" in values else "finetune"
+    factors = (rows or 1, values.get(_ACCUMULATION, 1), _get(plain, f"{way}.context") or 1024)
     if not all(isinstance(factor, int) and not isinstance(factor, bool) and factor > 0 for factor in factors):
         raise RecipeError(f"{key} must be a whole number above 0", place=f"{path.name}:{lines.get((key,), 1)}")
-    _move(plain, lines, key, "finetune.batch_tokens", factors[0] * factors[1] * factors[2], notes, path)
+    _move(plain, lines, key, f"{way}.batch_tokens", factors[0] * factors[1] * factors[2], notes, path)
 
 
 def _move(plain: dict[str, Any], lines: Lines, old: str, new: str, value: Any, notes: list[str], path: Path) -> None:
@@ -191,7 +200,7 @@ def _apply_setting(values: dict[str, Any], lines: Lines, setting: str) -> None:
     value, _ = parse_yaml(text, f"--set {key}")
     if key == "data" and isinstance(value, str):
         key = "data.source"
-    key = _ALIASES.get(key, key) if key != "template" else key
+    key = _home(key, values) if key in _ALIASES and key != "template" else key
     _put(values, key, None if value == {} else value, f"--set {key}")
     lines[tuple(key.split("."))] = _SET_BY_HAND
 

@@ -31,13 +31,13 @@ from setsail.stages.base import LEARNING_RATES, tokenizer_of
 from setsail.stages.data import Parts, read_parts
 from setsail.stages.examples import Examples, examples_of, nats_of
 from setsail.stages.probes import observe_trainer
-from setsail.stages.samples import continued
+from setsail.stages.samples import written
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.pack import Batch, epoch_bins, make_batch
 from setsail.tokens.render import describe as describe_runs
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.allocator import keep_freed_memory
-from setsail.train.best import BEST, best_of, is_out_of_patience, keep_best, take_best
+from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
 from setsail.train.loop import Step, TrainingDiverged
@@ -77,8 +77,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
             _learn(_load_task(voyage, base, data), draft)
-        for needless in (CHECKPOINTS, BEST):
-            shutil.rmtree(draft / needless, ignore_errors=True)
+        shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
         return json.loads((draft / TRAINING).read_text("utf-8"))
 
     spec = StageSpec(
@@ -253,7 +252,7 @@ def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]
                 journal.append(record)
                 progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
                 if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
-                    keep_best(draft, step.index, attempt.optimizer.weights())
+                    keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
         journal.flush()
     _end_with_the_best(task, attempt)
@@ -295,7 +294,7 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     best = best_of(curve)
     if task.recipe.watch.patience is None or best["step"] in (0, curve[-1]["step"]):
         return
-    weights = take_best(attempt.draft, best["step"])
+    weights = take_best(attempt.draft / CHECKPOINTS, best["step"])
     if weights is None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
@@ -316,7 +315,8 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
     beginnings = task.recipe.watch.samples
     if not beginnings:
         return
-    texts = continued(model, task.tokenizer, beginnings, seed=task.voyage.recipe.seed)
+    recipe = task.voyage.recipe
+    texts = written(model, task.tokenizer, beginnings, task=recipe.task, seed=recipe.seed)
     with open_journal(draft / SAMPLES, start=step - 1) as journal:
         journal.append({"step": step, "texts": texts})
     for text in texts:

@@ -60,16 +60,30 @@ class NoKernels(Exception):
     """Why there are none, in words for `setsail doctor`."""
 
 
-@cache
 def library() -> ctypes.CDLL:
     """The compiled kernels, built on the first call of the first process.
 
     Raises:
         NoKernels: they are switched off, there is no compiler, or it fails.
     """
+    outcome = _library_or_reason()
+    if isinstance(outcome, NoKernels):
+        raise outcome
+    return outcome
+
+
+@cache  # a failure too: every layer of every step asks, and a compiler that fails is not asked twice
+def _library_or_reason() -> ctypes.CDLL | NoKernels:
+    try:
+        return _load()
+    except NoKernels as reason:
+        return reason
+
+
+def _load() -> ctypes.CDLL:
     if not read_environment().kernels_allowed:
         raise NoKernels("switched off by SETSAIL_KERNELS")
-    compiler = next((path for name in COMPILERS if (path := shutil.which(name))), None)
+    compiler = _compiler()
     if compiler is None:
         raise NoKernels(f"no C++ compiler ({', '.join(COMPILERS)}) on the path")
     path = _private_folder(read_environment().cache / "kernels") / f"kernels-{_identity(compiler)}.so"
@@ -93,11 +107,17 @@ def have_kernels() -> bool:
 
 def why_not() -> str | None:
     """The reason why there are no kernels, or None."""
-    try:
-        library()
-    except NoKernels as reason:
-        return str(reason)
-    return None
+    outcome = _library_or_reason()
+    return str(outcome) if isinstance(outcome, NoKernels) else None
+
+
+def have_compiler() -> bool:
+    """Whether there is a compiler that could make them."""
+    return _compiler() is not None
+
+
+def _compiler() -> str | None:
+    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
 
 
 def _native() -> tuple[str, ...]:
