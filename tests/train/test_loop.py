@@ -11,7 +11,6 @@ from toy_training import PackedRow, fingerprint_of, packed, toy_documents, toy_m
 
 from setsail.base.errors import DataError
 from setsail.train.loop import TrainingDiverged, seed_at, train
-from setsail.train.loss import num_supervised
 from setsail.train.optimizer import adamw
 from setsail.train.schedule import schedule
 
@@ -30,7 +29,7 @@ def test_the_curve_is_that_of_a_plain_loop(dtype: torch.dtype, band: float) -> N
     matrices = [weight for weight in plain.parameters() if weight.ndim >= 2]
     vectors = [weight for weight in plain.parameters() if weight.ndim < 2]
     reference = torch.optim.AdamW([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=0.01)
-    count = sum(num_supervised(batch) for batch in steps[0])
+    count = sum(batch.num_supervised for batch in steps[0])
     for step, ours_nats in enumerate(losses, 1):
         loss = padded_nats(plain, documents).sum() / count
         loss.backward()
@@ -62,7 +61,7 @@ def test_a_step_says_what_it_did() -> None:
     assert [step.index for step in done] == [1, 2, 3]
     for step, batches in zip(done, steps, strict=True):
         assert step.num_tokens == sum(len(batch.input_ids) for batch in batches)
-        assert step.num_supervised == sum(num_supervised(batch) for batch in batches)
+        assert step.num_supervised == sum(batch.num_supervised for batch in batches)
         assert step.learning_rate == 1e-2
         assert step.grad_norm > 0 and step.seconds > 0
 
@@ -139,7 +138,7 @@ def test_a_step_without_a_supervised_token_is_an_error() -> None:
     with pytest.raises(DataError, match="step 1 has no supervised token"):
         list(train(model, [[empty]], optimizer=adamw(model), **SETTINGS))
     steps = list(train(model, [[empty, row]], optimizer=adamw(model), **SETTINGS))
-    assert steps[0].num_supervised == num_supervised(row)
+    assert steps[0].num_supervised == row.num_supervised
 
 
 def test_gradients_are_clipped() -> None:

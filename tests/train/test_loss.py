@@ -12,7 +12,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from setsail.base.errors import ModelError
 from setsail.models.kernels.library import have_compiler
 from setsail.train import loss as loss_module
-from setsail.train.loss import check_head, num_supervised, row_nats, supervised_loss
+from setsail.train.loss import check_head, row_nats, supervised_loss
 
 
 def padded_nats(model, documents) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_a_packed_row_has_the_loss_of_padded_ones_row_by_row(attention: str) -> 
     assert [count for _, count in rows] == [int((targets != -100).sum()) for _, targets in documents]
     total, count = supervised_loss(model, packed(documents))
     assert total.item() == pytest.approx(expected.sum().item(), rel=1e-6)
-    assert count == num_supervised(packed(documents))
+    assert count == packed(documents).num_supervised
 
 
 @pytest.mark.parametrize("logits_per_chunk", [1, 2**30])

@@ -30,6 +30,14 @@ class PackedRow:
     targets: np.ndarray
     row_ids: tuple[str, ...] = ()
 
+    @property
+    def num_tokens(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def num_supervised(self) -> int:
+        return int((self.targets != -100).sum())
+
 
 def toy_model(dtype: torch.dtype = torch.float32, *, dropout: float = 0.0, attention: str = "documents"):
     register()

@@ -17,7 +17,8 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from setsail.base.errors import EXIT_CHECK_REFUSED, DataError, SetsailError
-from setsail.train.loss import Batch, check_head, num_supervised, supervised_loss
+from setsail.train.loss import NEXT_TOKEN
+from setsail.train.objective import Batch, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,6 +64,7 @@ def train(
     clip_norm: float,
     seed: int,
     start: int = 0,
+    objective: Objective = NEXT_TOKEN,
 ) -> Iterator[Step]:
     """Trains on `steps`, each a list of micro-batches, and yields what each did.
 
@@ -74,7 +76,7 @@ def train(
         TrainingDiverged: before a step that is not finite would change anything.
         DataError: a step without a supervised token.
     """
-    check_head(model)
+    objective.check(model)
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for index, batches in enumerate(steps, start + 1):
@@ -84,7 +86,7 @@ def train(
         losses = []
         for number, batch in enumerate(batches):
             torch.manual_seed(seed_at(seed, index, number))
-            nats, _ = supervised_loss(model, batch)
+            nats, _ = objective.loss(model, batch)
             (nats / total).backward()
             losses.append(nats.item())
         grad_norm = float(clip_grad_norm_(weights, clip_norm))
@@ -96,7 +98,7 @@ def train(
             group["lr"] = rate
         optimizer.step()
         optimizer.zero_grad()
-        num_tokens = sum(len(batch.input_ids) for batch in batches)
+        num_tokens = sum(batch.num_tokens for batch in batches)
         seconds = time.perf_counter() - began
         yield Step(index, sum(losses) / total, num_tokens, total, grad_norm, rate, seconds)
 
@@ -108,7 +110,7 @@ def seed_at(seed: int, step: int, micro_batch: int) -> int:
 
 
 def _total_supervised(batches: Sequence[Batch], index: int) -> int:
-    total = sum(num_supervised(batch) for batch in batches)
+    total = sum(batch.num_supervised for batch in batches)
     if total == 0:
         raise DataError(f"step {index} has no supervised token: nothing could be learned from it", place=_rows(batches))
     return total
@@ -127,6 +129,6 @@ def _diverged(index: int, batches: Sequence[Batch], losses: list[float], grad_no
 
 def _rows(batches: Sequence[Batch]) -> str | None:
     """The ids of the rows in these batches, where the packer gave them."""
-    ids = [str(row) for batch in batches for row in getattr(batch, "row_ids", ())]
+    ids = [str(row) for batch in batches for row in batch.row_ids]
     more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
     return f"rows {', '.join(ids[:8])}{more}" if ids else None

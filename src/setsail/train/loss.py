@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from setsail.base.errors import ModelError
 from setsail.models.kernels import functions as kernels
+from setsail.train.objective import Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,7 +28,7 @@ IGNORED = -100  # the target of a token that is not supervised
 LOGITS_PER_CHUNK = 2**24  # 64 MiB in fp32
 
 
-class Batch(Protocol):
+class PackedRow(Protocol):
     """A packed row: documents one after the other, each with positions from 0; `targets` are already shifted."""
 
     @property
@@ -43,12 +44,7 @@ class Batch(Protocol):
     def targets(self) -> np.ndarray: ...  # int[T], IGNORED where not supervised
 
 
-def num_supervised(batch: Batch) -> int:
-    """How many tokens of the row have a target."""
-    return int((batch.targets != IGNORED).sum())
-
-
-def supervised_loss(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, int]:
+def supervised_loss(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, int]:
     """The sum of nats over the supervised tokens, ready for backward, and how many they are."""
     hidden_SH, targets_S = _supervised_states(model, batch)
     head = _head(model)
@@ -58,7 +54,7 @@ def supervised_loss(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, int]:
 
 
 @torch.no_grad()
-def row_nats(model: PreTrainedModel, batch: Batch) -> list[tuple[float, int]]:
+def row_nats(model: PreTrainedModel, batch: PackedRow) -> list[tuple[float, int]]:
     """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
     with _evaluating(model):
         hidden_SH, targets_S = _supervised_states(model, batch)
@@ -95,7 +91,7 @@ def check_head(model: PreTrainedModel) -> None:
         )
 
 
-def _supervised_states(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def _supervised_states(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, Tensor]:
     """What stands before the output layer at the supervised tokens [S, H], and their targets [S]."""
     device = model.device
     ids_T, positions_T, targets_T = (
@@ -188,3 +184,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+NEXT_TOKEN = Objective("next_token", check_head, supervised_loss, row_nats)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from setsail.base.log import duration, size
-from setsail.train.loss import Batch, num_supervised, supervised_loss
+from setsail.train.loss import NEXT_TOKEN
+from setsail.train.objective import Batch, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,9 +42,9 @@ class Plan:
     predicted_memory_bytes: int
 
 
-def probe(model: PreTrainedModel, batches: Sequence[Batch]) -> Probe:
+def probe(model: PreTrainedModel, batches: Sequence[Batch], objective: Objective = NEXT_TOKEN) -> Probe:
     """Times forward and backward over the longest of `batches`, twice, and takes the second. It changes nothing."""
-    batch = max(batches, key=lambda batch: len(batch.input_ids))
+    batch = max(batches, key=lambda batch: batch.num_tokens)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     was_training = model.training
     model.train()
@@ -51,12 +52,12 @@ def probe(model: PreTrainedModel, batches: Sequence[Batch]) -> Probe:
     for _ in range(2):  # the first one also prepares kernels and memory
         torch.manual_seed(0)
         began = time.perf_counter()
-        nats, _ = supervised_loss(model, batch)
+        nats, _ = objective.loss(model, batch)
         # Not backward(): nothing may be left behind in .grad, nor may the optimizer's hooks see these gradients.
         torch.autograd.grad(nats, weights, allow_unused=True)
         seconds = time.perf_counter() - began
     model.train(was_training)
-    return Probe(seconds / len(batch.input_ids), peak_bytes(model.device))
+    return Probe(seconds / batch.num_tokens, peak_bytes(model.device))
 
 
 def make_plan(
@@ -64,7 +65,7 @@ def make_plan(
 ) -> Plan:
     """The plan of a run over `steps`, which are all its steps in all its epochs."""
     batches = [batch for step in steps for batch in step]
-    num_tokens = sum(len(batch.input_ids) for batch in batches)
+    num_tokens = sum(batch.num_tokens for batch in batches)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     num_trained = sum(weight.numel() for weight in trained)
     # Two moments and a gradient in fp32, and a master copy of what the model does not keep in fp32.
@@ -72,7 +73,7 @@ def make_plan(
     return Plan(
         num_rows=num_rows,
         num_tokens=num_tokens,
-        num_supervised=sum(num_supervised(batch) for batch in batches),
+        num_supervised=sum(batch.num_supervised for batch in batches),
         truncated=tuple(truncated),
         num_steps=len(steps),
         num_micro_batches=len(batches),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from setsail.train import checkpoint
 from setsail.train.journal import open_journal, record_of
 from setsail.train.loop import Step, train
-from setsail.train.loss import Batch
+from setsail.train.loss import NEXT_TOKEN
+from setsail.train.objective import Batch, Objective
 from setsail.train.optimizer import MasterWeights
 from setsail.train.watch import Interrupted, stop_requests
 
@@ -33,6 +34,7 @@ class Course:
     seed: int
     save_every: int
     fingerprint: Mapping[str, Any]
+    objective: Objective = NEXT_TOKEN
 
 
 def restore(optimizer: MasterWeights, course: Course, *, folder: Path, say: Callable[[str], None]) -> int:
@@ -65,7 +67,12 @@ def train_resumably(
         Interrupted: somebody asked to stop; everything is saved.
         TrainingDiverged: something was not finite; the checkpoint before it is kept.
     """
-    settings = {"learning_rate": course.learning_rate, "clip_norm": course.clip_norm, "seed": course.seed}
+    settings: dict[str, Any] = {
+        "learning_rate": course.learning_rate,
+        "clip_norm": course.clip_norm,
+        "seed": course.seed,
+        "objective": course.objective,
+    }
     done = saved = start
     with open_journal(folder / STEPS, start=start) as journal, stop_requests() as stop:
 

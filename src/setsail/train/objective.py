@@ -1,0 +1,42 @@
+"""What a model in training is told to learn: how a batch becomes a loss, as data that the loop is given.
+
+The loop, the plan and the scoring know nothing of words, classes or pairs of texts; they know this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class Batch(Protocol):
+    """One forward and backward pass worth of examples; what else it holds is between its packer and its objective."""
+
+    @property
+    def num_tokens(self) -> int: ...  # that are computed, padding left out
+
+    @property
+    def num_supervised(self) -> int: ...  # targets that give a loss
+
+    @property
+    def row_ids(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One way to learn.
+
+    `check(model)` raises ModelError where the model cannot be taught so. `loss(model, batch)` is the sum of nats over
+    the batch's targets, ready for backward, and their number. `row_nats(model, batch)` is nats and number of targets
+    for each example of the batch, in its order, without dropout and without gradients.
+    """
+
+    name: str
+    check: Callable[[PreTrainedModel], None]
+    loss: Callable[[PreTrainedModel, Any], tuple[Tensor, int]]
+    row_nats: Callable[[PreTrainedModel, Any], list[tuple[float, int]]]
