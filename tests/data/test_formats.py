@@ -49,6 +49,13 @@ def test_each_format(fields: dict[str, object], expected: list[tuple[str, str]])
     assert _said(fields) == expected
 
 
+def test_a_text_in_lines_is_joined() -> None:
+    lines = ["牀前看月光，疑是地上霜。", "舉頭望山月，低頭思故鄉。"]
+    form = recognise(["title", "paragraphs"], columns={"text": "paragraphs"})
+    row = to_row(Record("poems.json:1", {"title": "靜夜思", "paragraphs": lines}), form)
+    assert isinstance(row, Row) and row.text == "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

@@ -29,6 +29,11 @@ Item = Record | Drop
 
 _MAX_FIELD_CHARACTERS = 1 << 28
 _BATCH_ROWS = 1024
+# Orange's .tab files have a line of types and a line of roles under their header (Orange 3, "Loading your data").
+_ORANGE_HEADER_LINES = 3
+_ORANGE_WORDS = {
+    *["discrete", "d", "continuous", "c", "string", "s", "text", "time", "t", "class", "meta", "m", "ignore", "i"]
+}
 _HEADING = re.compile(r"^#{1,6}\s")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 
@@ -122,6 +127,8 @@ def _delimited(text: str, place: str, delimiter: str) -> Iterator[Item]:
                 continue
             if not header:
                 header = _header(cells, place, number)
+            elif number <= _ORANGE_HEADER_LINES and _are_orange_types(cells):
+                continue
             elif len(cells) != len(header):
                 detail = f"{len(cells)} cells where the header has {len(header)}"
                 yield Drop(row_id(cells, f"{place}:{number}"), f"{place}:{number}", "ragged_row", detail)
@@ -129,6 +136,12 @@ def _delimited(text: str, place: str, delimiter: str) -> Iterator[Item]:
                 yield Record(f"{place}:{number}", dict(zip(header, cells, strict=True)))
     finally:
         csv.field_size_limit(limit)
+
+
+def _are_orange_types(cells: list[str]) -> bool:
+    """Whether a line says what the columns hold, as the second and third of Orange's .tab files do."""
+    words = {word for cell in cells for word in cell.lower().split()}
+    return bool(words) and all(word in _ORANGE_WORDS or "=" in word for word in words)
 
 
 def _broken_csv(error: csv.Error, place: str, first: int, last: int) -> Drop:
@@ -299,6 +312,7 @@ _TABLES: dict[str, Callable[[Path], Iterator[pa.RecordBatch]]] = {"parquet": _pa
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
+    ".tab": "tsv",
     ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

@@ -168,6 +168,8 @@ def _text(value: object, part: str) -> str:
         return ""
     if isinstance(value, str):
         return value
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(value)  # a poem's lines, a document's paragraphs
     raise Unfit("wrong_type", f"{part} is a {type(value).__name__} where text was expected")
 
 

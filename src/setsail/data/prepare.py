@@ -213,14 +213,21 @@ def read_as(part: Part) -> str:
 
 
 def _source_findings(data: Data, parts: Sequence[Part]) -> list[str]:
-    found = []
+    alike: dict[tuple[str, ...], list[str]] = {}
     for part in parts:
-        if part.unused and len(part.unused) <= _MANY_UNUSED:
-            found.append(f"{part.place}: not used: {', '.join(part.unused)}")
-        elif part.unused:
-            found.append(f"{part.place}: {len(part.unused)} columns are not used")
-        if part.num_invalid_bytes:
-            found.append(f"{part.place}: {part.num_invalid_bytes:,} bytes are invalid in {part.encoding}")
+        alike.setdefault(tuple(sorted(part.unused)), []).append(part.place)
+    found = []
+    for unused, places in alike.items():
+        where = places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
+        if unused and len(unused) <= _MANY_UNUSED:
+            found.append(f"{where}: not used: {', '.join(unused)}")
+        elif unused:
+            found.append(f"{where}: {len(unused)} columns are not used")
+    found += [
+        f"{part.place}: {part.num_invalid_bytes:,} bytes are invalid in {part.encoding}"
+        for part in parts
+        if part.num_invalid_bytes
+    ]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where rows come from: a file, a folder, a glob, or `docstrings:PACKAGE`.
+"""Where rows come from: a file, a folder, a glob, the files of a published package, or `docstrings:PACKAGE`.
 
 Finds the files of a source, reads them, and says cheaply what the source's identity is. What does not live here: file
 formats (`containers.py`, `formats.py`). The invariant: origins carry names relative to the source, never the place of
@@ -19,6 +19,7 @@ from setsail.base.files import explained_os_errors, sha256_of
 from setsail.base.recipe import Data
 from setsail.data.containers import Contents, container_of, read_file
 from setsail.data.package_source import PREFIX, package_fingerprint, read_package
+from setsail.data.registry_source import is_registry, unpacked
 from setsail.data.row import Drop
 
 _PROSE = {"txt", "md"}
@@ -91,7 +92,7 @@ def find(source: str, base_dir: Path) -> Found:
             f'data.source "{source}" is a web address',
             hint="fetch the file first, then name it: data.source: file.jsonl",
         )
-    path = base_dir / Path(source).expanduser()
+    path = unpacked(source) if is_registry(source) else base_dir / Path(source).expanduser()
     with explained_os_errors(f'looking for "{source}"'):
         if path.is_dir():
             return _in_folder(path, source)

