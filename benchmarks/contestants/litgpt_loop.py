@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
 import lightning
 import torch
 from litgpt import GPT, Config
 from litgpt.utils import chunked_cross_entropy
-from meter import Work, read_work
+from meter import read_work
 from transformers import AutoConfig
 
 
@@ -18,7 +19,8 @@ def main() -> None:
     fabric = lightning.Fabric(accelerator="cpu", devices=1, precision=setting["precision"])
     fabric.launch()
     with fabric.init_module():
-        model = GPT(config_of(work, setting["block"]))
+        model = GPT(config_of(work.model, setting["block"]))
+    tie(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=work.learning_rate, fused=setting["fused"])
     model, optimizer = fabric.setup(model, optimizer)
     if setting["compile"]:
@@ -43,9 +45,14 @@ def main() -> None:
             meter.report(torch=torch.__version__, litgpt=version("litgpt"))
 
 
-def config_of(work: Work, block: int) -> Config:
+def tie(model: GPT) -> None:
+    """One matrix for the embedding and the output layer, as the other sides have it (its `train.tie_embeddings`)."""
+    model.transformer.wte.weight = model.lm_head.weight
+
+
+def config_of(model: str | Path, block: int) -> Config:
     """LitGPT's words for the Llama shape of the work."""
-    shape = AutoConfig.from_pretrained(work.model)
+    shape = AutoConfig.from_pretrained(model)
     return Config(
         name="bench",
         block_size=block,

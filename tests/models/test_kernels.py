@@ -229,6 +229,14 @@ def test_code_from_a_folder_that_others_may_write_to_is_not_run(tmp_path: Path) 
 
 
 @needs_kernels
+def test_a_compilation_is_foretold_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SETSAIL_CACHE", str(tmp_path / "cache"))
+    assert library.must_compile()
+    assert reason(tmp_path) == "None"
+    assert not library.must_compile()
+
+
+@needs_kernels
 def test_a_compiler_makes_kernels() -> None:
     assert library.why_not() is None
 

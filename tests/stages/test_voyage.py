@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from setsail.base.artifact import open_artifact
 from setsail.base.errors import CheckRefused, DataError, RecipeError
@@ -240,3 +241,24 @@ def test_samples_of_a_chat_are_answers_to_questions(tmp_path: Path) -> None:
     )
     question, arrow, answer = record["texts"][0].partition(" → ")
     assert question == "What is it that the cat likes today?" and arrow and answer
+
+
+def test_tensorboard_shows_what_the_journal_holds(tmp_path: Path) -> None:
+    recipe = write_stories(tmp_path)
+    sail(recipe, ["pretrain.watch.tensorboard=true"], tmp_path / "runs", until="pretrain", log=Log(quiet=True))
+    run = Run(tmp_path / "runs" / "new")
+    (folder,) = (run.path / "tensorboard").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    steps = [json.loads(line) for line in run.artifact("pretrain").file("steps.jsonl").read_text().splitlines()]
+    shown = [(event.step, event.value) for event in events.Scalars("loss_nats")]
+    assert shown == [(step["step"], pytest.approx(step["loss_nats"], rel=1e-6)) for step in steps]
+    assert events.Scalars("validation_bits_per_byte")
+
+
+def test_without_tensorboard_the_recipe_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RecipeError, match="not installed") as caught:
+        sail(write_stories(tmp_path), ["pretrain.watch.tensorboard=true"], tmp_path / "runs", until="pretrain")
+    assert "setsail[track]" in (caught.value.hint or "")

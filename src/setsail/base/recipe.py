@@ -70,7 +70,7 @@ class Watch(Part):
     """What happens beside training: steps between validations and checkpoints, when to stop early, what to show.
 
     `patience` validations without a better one end the run; `max_minutes` of training end it after a whole step. Each
-    of `samples` is continued at every validation.
+    of `samples` is continued at every validation; `tensorboard` writes the curves for TensorBoard as well.
     """
 
     validate_every: PositiveInt | None = None
@@ -78,6 +78,7 @@ class Watch(Part):
     patience: PositiveInt | None = None
     max_minutes: PositiveFloat | None = None
     samples: tuple[str, ...] = ()
+    tensorboard: bool = False
 
 
 class Training(Part):

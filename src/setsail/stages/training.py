@@ -23,7 +23,7 @@ from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune, New, Pretrain
 from setsail.models.fused import fuse, unfuse
-from setsail.models.kernels.library import why_not
+from setsail.models.kernels.library import must_compile, why_not
 from setsail.models.load import load_model, save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
@@ -33,6 +33,7 @@ from setsail.stages.examples import Examples, examples_of, nats_of
 from setsail.stages.probes import observe_trainer
 from setsail.stages.samples import written
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.tracking import FOLDER, tracked
 from setsail.tokens.pack import Batch, epoch_bins, make_batch
 from setsail.tokens.render import describe as describe_runs
 from setsail.tokens.tokenizer import Tokenizer
@@ -130,6 +131,8 @@ def _learn(task: _Task, draft: Path) -> None:
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:
         model.requires_grad_(True)
+    if must_compile():
+        log.say("  kernels     compiled for this processor, once: some ten seconds")
     log.say(f"  {_fuse(model)}")
     steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
     plan = _plan(task, model, steps, draft)
@@ -238,18 +241,25 @@ def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]
     losses = LossWatch()
     for record in read_journal(draft / STEPS)[:start]:
         losses = losses.after(record["loss_nats"])
-    with open_journal(draft / VALIDATION, start=start) as journal, log.progress("step", len(steps)) as progress:
+    curves = task.voyage.run.path / FOLDER / draft.name if watch.tensorboard else None
+    with (
+        open_journal(draft / VALIDATION, start=start) as journal,
+        tracked(curves, start=start) as track,
+        log.progress("step", len(steps)) as progress,
+    ):
         if task.validation.examples and not read_journal(draft / VALIDATION):
             journal.append(_validate(task, model, 0))
         progress.start_at(start)
         for step in _until_stopped(task, model, steps, attempt):
             progress.advance(loss=f"{step.loss_nats:.3f} nats", speed=f"{step.num_tokens / step.seconds:.0f} tokens/s")
+            track(step.index, _figures(step))
             losses = losses.after(step.loss_nats)
             if losses.diverged:
                 raise _diverged(task, losses, step.index)
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
                 record = _validate(task, model, step.index)
                 journal.append(record)
+                track(step.index, {"validation_bits_per_byte": record["bits_per_byte"]})
                 progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
                 if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
                     keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
@@ -300,6 +310,15 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
         return
     attempt.optimizer.restore(weights, attempt.optimizer.state())
     log.say(f"  back to the weights of step {best['step']}: {best['bits_per_byte']:.3f} bits per byte")
+
+
+def _figures(step: Step) -> dict[str, float]:
+    return {
+        "loss_nats": step.loss_nats,
+        "grad_norm": step.grad_norm,
+        "learning_rate": step.learning_rate,
+        "tokens_per_second": step.num_tokens / step.seconds,
+    }
 
 
 def _diverged(task: _Task, losses: LossWatch, step: int) -> TrainingDiverged:

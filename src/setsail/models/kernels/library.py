@@ -86,7 +86,7 @@ def _load() -> ctypes.CDLL:
     compiler = _compiler()
     if compiler is None:
         raise NoKernels(f"no C++ compiler ({', '.join(COMPILERS)}) on the path")
-    path = _private_folder(read_environment().cache / "kernels") / f"kernels-{_identity(compiler)}.so"
+    path = _path(compiler)
     if not _is_whole(path):
         _compile(compiler, path)
     try:
@@ -111,9 +111,24 @@ def why_not() -> str | None:
     return str(outcome) if isinstance(outcome, NoKernels) else None
 
 
+def must_compile() -> bool:
+    """Whether the first question will take the time of a compilation, so that somebody can say so."""
+    compiler = _compiler()
+    if not read_environment().kernels_allowed or compiler is None:
+        return False
+    try:
+        return not _is_whole(_path(compiler))
+    except NoKernels:
+        return False
+
+
 def have_compiler() -> bool:
     """Whether there is a compiler that could make them."""
     return _compiler() is not None
+
+
+def _path(compiler: str) -> Path:
+    return _private_folder(read_environment().cache / "kernels") / f"kernels-{_identity(compiler)}.so"
 
 
 def _compiler() -> str | None:
