@@ -153,6 +153,20 @@ def test_cross_entropy_and_its_gradient(dtype: torch.dtype) -> None:
 
 @needs_kernels
 @both_types
+@pytest.mark.parametrize("shape", [(1,), (7, 33), (300, 64)])
+def test_gradients_add_up_as_torch_adds_them(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    sums, values = torch.randn(shape), torch.randn(shape).to(dtype)
+    expected = sums + values
+    kernels.add_(sums, values)
+    assert torch.equal(sums, expected)
+    columns = torch.randn(shape[::-1]).to(dtype).t() if len(shape) == 2 else values
+    expected = sums + columns
+    kernels.add_(sums, columns)  # another layout: torch adds
+    assert torch.equal(sums, expected)
+
+
+@needs_kernels
+@both_types
 def test_what_is_not_a_number_is_never_hidden(dtype: torch.dtype) -> None:
     for poison in (torch.nan, torch.inf):
         logits = torch.zeros(2, 64).to(dtype)

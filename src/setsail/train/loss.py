@@ -125,7 +125,7 @@ class _ChunkedNats(torch.autograd.Function):
             nats += chunk_nats
             grad_SH[done : done + len(hidden)] = grads[0]
             for total, grad in zip(sums, grads[1:], strict=True):
-                total += grad
+                kernels.add_(total, grad)
             done += len(hidden)
         ctx.save_for_backward(grad_SH, *(total.to(weight.dtype) for total, weight in zip(sums, weights, strict=True)))
         return nats

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from setsail.base.errors import ArtifactError, ModelError
+from setsail.models.kernels import functions as kernels
 from setsail.train.muon import Muon, block_matrices
 
 # Named fp32 weights to an optimizer over them.
@@ -159,8 +160,10 @@ def _master_of(weight: nn.Parameter) -> Tensor:
 
     def move_gradient(weight: Tensor) -> None:
         assert weight.grad is not None
-        gradient = weight.grad.float()
-        master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+        if master.grad is None:
+            master.grad = weight.grad.float()
+        else:
+            kernels.add_(master.grad, weight.grad)
         weight.grad = None
 
     weight.register_post_accumulate_grad_hook(move_gradient)

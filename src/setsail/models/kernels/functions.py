@@ -65,6 +65,18 @@ def cross_entropy_(logits: Tensor, targets: Tensor) -> Tensor:
     return nats
 
 
+def add_(sums: Tensor, values: Tensor) -> None:
+    """Adds `values` to float32 `sums` of the same shape; without kernels, or for mixed layouts, torch does.
+
+    Torch first writes the values again as float32, which moves twice as much memory. Mutates: `sums`.
+    """
+    alike = sums.dtype == torch.float32 and sums.stride() == values.stride() and values.is_contiguous()
+    if alike and can_compute(values):
+        _call("accumulate", values, sums, values, values.numel(), torch.get_num_threads())
+    else:
+        sums.add_(values)
+
+
 def _call(name: str, like: Tensor, *arguments: Any) -> None:
     """Calls the kernel for the number format of `like`; tensors go as pointers."""
     pointers = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]

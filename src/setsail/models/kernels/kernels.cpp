@@ -1,5 +1,5 @@
 // The parts of a training step that are no matrix products, each in one pass over memory: attention inside documents,
-// rotary positions, RMSNorm, SwiGLU and cross-entropy, forward and backward.
+// rotary positions, RMSNorm, SwiGLU and cross-entropy, forward and backward; and adding gradients up.
 //
 // Plain C++17 in vectors of the compiler, no intrinsics: the same file serves AVX-512, AVX2 and NEON. Sums are float32
 // whatever is stored. Results do not depend on the number of threads, since no two threads add to the same place.
@@ -416,6 +416,13 @@ void cross_entropy(T* logits, const int64_t* targets, float* nats, int64_t token
   }
 }
 
+// sums += values, each read once.
+template <typename T>
+void accumulate(float* sums, const T* values, int64_t count, int32_t threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static)
+  for (int64_t i = 0; i < count; ++i) sums[i] += load(values[i]);
+}
+
 }  // namespace
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -454,6 +461,9 @@ void cross_entropy(T* logits, const int64_t* targets, float* nats, int64_t token
   EXPORT void cross_entropy_##suffix(T* logits, const int64_t* targets, float* nats, int64_t tokens, int64_t V,     \
                                      int32_t threads) {                                                             \
     cross_entropy(logits, targets, nats, tokens, V, threads);                                                       \
+  }                                                                                                                 \
+  EXPORT void accumulate_##suffix(float* sums, const T* values, int64_t count, int32_t threads) {                   \
+    accumulate(sums, values, count, threads);                                                                       \
   }
 
 FOR_BOTH_TYPES(MAKE)

@@ -52,6 +52,7 @@ _SIGNATURES = {
     "swiglu": (Tensor, Tensor, Int, Int, Threads),
     "swiglu_backward": (Tensor, Tensor, Tensor, Int, Int, Threads),
     "cross_entropy": (Tensor, Tensor, Tensor, Int, Int, Threads),
+    "accumulate": (Tensor, Tensor, Int, Threads),
 }
 SUFFIXES = ("f32", "bf16")
 
