@@ -90,7 +90,9 @@ def test_identity_is_of_content_and_not_of_order() -> None:
 def test_a_draft_survives_only_when_it_is_to_be_kept(tmp_path: Path) -> None:
     draft = open_draft(tmp_path, "finetune", "cd" * 32)
     (draft / "steps.jsonl").write_text("{}")
-    assert (open_draft(tmp_path, "finetune", "cd" * 32, keep=True) / "steps.jsonl").exists()
+    (draft / ".plan.json.123.tmp").write_text("half of a fi")
+    kept = open_draft(tmp_path, "finetune", "cd" * 32, keep=True)
+    assert [path.name for path in kept.iterdir()] == ["steps.jsonl"]
     assert not (open_draft(tmp_path, "finetune", "cd" * 32) / "steps.jsonl").exists()
 
 

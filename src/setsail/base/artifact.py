@@ -90,6 +90,8 @@ def open_draft(run: Path, kind: str, id: str, *, keep: bool = False) -> Path:
         if draft.exists() and not keep:
             shutil.rmtree(draft)
         draft.mkdir(parents=True, exist_ok=True)
+        for unfinished in draft.rglob(".*.tmp"):  # of a write that was killed
+            unfinished.unlink()
     return draft
 
 

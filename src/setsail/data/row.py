@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +21,11 @@ from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
 
 ROLES = ("system", "user", "assistant")
+
+# A row group is what a reader holds at once and what one process takes on; it ends at whichever comes first.
+GROUP_ROWS = 8192
+GROUP_CHARACTERS = 4 << 20
+_ROWS_AT_ONCE = 512
 
 _MESSAGE = pa.struct([pa.field("role", pa.string(), False), pa.field("content", pa.string(), False)])
 _SCHEMA = pa.schema(
@@ -98,22 +105,42 @@ def with_contents(row: Row, texts: Iterable[str]) -> Row:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes rows as Parquet; the same rows give the same bytes.
+    """Writes rows as Parquet in groups of bounded size; the same rows give the same bytes.
 
     Raises:
         SystemRefusal: disk full, no permission.
     """
-    columns = [
-        {"id": row.id, "messages": list(row.messages), "text": row.text, "group": row.group, "origin": row.origin}
-        for row in rows
-    ]
-    _write(path, pa.Table.from_pylist(columns, schema=_SCHEMA))
+    with (
+        explained_os_errors(f"writing {path.name}"),
+        pq.ParquetWriter(path, _SCHEMA, compression="zstd", write_statistics=False, store_schema=False) as writer,
+    ):
+        for group in _groups(rows):
+            columns = [
+                {"id": r.id, "messages": list(r.messages), "text": r.text, "group": r.group, "origin": r.origin}
+                for r in group
+            ]
+            writer.write_table(pa.Table.from_pylist(columns, schema=_SCHEMA), row_group_size=len(group))
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    num_characters = 0
+    for row in rows:
+        group.append(row)
+        num_characters += sum(map(len, contents(row)))
+        if len(group) >= GROUP_ROWS or num_characters >= GROUP_CHARACTERS:
+            yield group
+            group, num_characters = [], 0
+    if group:
+        yield group
 
 
 def write_drops(path: Path, drops: Iterable[Drop]) -> None:
     """Writes what was dropped and why, as Parquet."""
     columns = [{"id": d.id, "origin": d.origin, "reason": d.reason, "detail": d.detail} for d in drops]
-    _write(path, pa.Table.from_pylist(columns, schema=_DROP_SCHEMA))
+    table = pa.Table.from_pylist(columns, schema=_DROP_SCHEMA)
+    with explained_os_errors(f"writing {path.name}"):
+        pq.write_table(table, path, compression="zstd", write_statistics=False, store_schema=False)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -122,37 +149,51 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: the file is missing, damaged or holds other columns.
     """
-    table = _read(path, _SCHEMA)
-    return [
-        Row(
-            id=line["id"],
-            messages=tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"]),
-            text=line["text"],
-            group=line["group"],
-            origin=line["origin"],
-        )
-        for line in table.to_pylist()
-    ]
+    return list(iterate_rows(path))
+
+
+def iterate_rows(path: Path, row_group: int | None = None) -> Iterator[Row]:
+    """The rows of a file, or of one of its row groups, in their order; a few hundred are in memory at a time.
+
+    Raises:
+        DataError: the file is missing, damaged or holds other columns.
+    """
+    for line in _lines(path, _SCHEMA, row_group):
+        messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
+        yield Row(line["id"], messages, line["text"], line["group"], line["origin"])
+
+
+def num_row_groups(path: Path) -> int:
+    """How many row groups a file of rows has.
+
+    Raises:
+        DataError: the file is missing, damaged or holds other columns.
+    """
+    with _reading(path), pq.ParquetFile(path) as file:
+        return file.num_row_groups
 
 
 def read_drops(path: Path) -> list[Drop]:
     """The drops of a Parquet file that `write_drops` wrote."""
-    return [Drop(**line) for line in _read(path, _DROP_SCHEMA).to_pylist()]
+    return [Drop(**line) for line in _lines(path, _DROP_SCHEMA)]
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    with explained_os_errors(f"writing {path.name}"):
-        pq.write_table(table, path, compression="zstd", write_statistics=False, store_schema=False)
+def _lines(path: Path, schema: pa.Schema, row_group: int | None = None) -> Iterator[dict[str, Any]]:
+    # A buffer makes the reader take pages of a column as they are needed, not the whole group at once.
+    with _reading(path), pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        missing = [name for name in schema.names if name not in file.schema_arrow.names]
+        if missing:
+            raise DataError(f"not a file of prepared rows: no column {', '.join(missing)}", place=str(path))
+        groups = None if row_group is None else [row_group]
+        for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=schema.names, use_threads=False):
+            yield from batch.to_pylist()
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        table = pq.ParquetFile(path).read()
+        yield
     except FileNotFoundError as error:
         raise DataError(f'"{path}" does not exist', hint="prepare the data again: setsail prepare RECIPE") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"prepared rows cannot be read: {error}", place=str(path)) from error
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise DataError(f"not a file of prepared rows: no column {', '.join(missing)}", place=str(path))
-    return table.select(schema.names)

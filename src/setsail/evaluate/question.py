@@ -6,7 +6,8 @@ One cut for every system and the baseline, so that all are asked the same. Not h
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from setsail.base.errors import DataError
@@ -47,10 +48,11 @@ def answer_bytes(row: Row) -> int:
     return sum(len(message["content"].encode()) for message in row.messages if message["role"] == "assistant")
 
 
-def choose_rows(rows: Sequence[Row], max_rows: int, *, seed: int) -> list[Row]:
+def choose_rows(rows: Iterable[Row], max_rows: int, *, seed: int) -> list[Row]:
     """At most `max_rows` rows, in their order; which ones depends only on their ids and the seed."""
-    if len(rows) <= max_rows:
-        return list(rows)
-    lots = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode()).hexdigest())
-    chosen = {row.id for row in lots[:max_rows]}
-    return [row for row in rows if row.id in chosen]
+
+    def lot(numbered: tuple[int, Row]) -> str:
+        return hashlib.sha256(f"{seed}:{numbered[1].id}".encode()).hexdigest()
+
+    chosen = heapq.nsmallest(max_rows, enumerate(rows), key=lot)
+    return [row for _, row in sorted(chosen, key=lambda numbered: numbered[0])]

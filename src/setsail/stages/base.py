@@ -12,11 +12,11 @@ import torch
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError
 from setsail.base.recipe import New
+from setsail.data.row import iterate_rows
 from setsail.models.load import import_base, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
 from setsail.models.new import build as build_model
 from setsail.models.pre_tokenizers import PRE_TOKENIZERS
-from setsail.stages.data import read_parts
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.shape import with_chosen_template
 from setsail.tokens.template import read_template
@@ -66,7 +66,7 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
     def build(draft: Path) -> Mapping[str, Any]:
         # First what could be refused, then what takes time.
         derive("decoder", base.new, vocabulary=base.vocabulary, context=recipe.training.context)
-        texts = (row.text for row in read_parts(data).train)
+        texts = (row.text for row in iterate_rows(data.file("train.parquet")))
         tokenizer = train_tokenizer(
             texts,
             draft,

@@ -1,17 +1,16 @@
-"""Rows as examples: what fits, what was cut or left out and why, and what a model pays for them."""
+"""The examples of rows with the account of what became of each row, and what a model pays for them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transformers import PreTrainedModel
 
 from setsail.base.recipe import Recipe
 from setsail.data.row import Row
-from setsail.tasks.registry import find_task
-from setsail.tasks.task import Dropped
+from setsail.stages.tokenise import Account, Rendering, examples_from
 from setsail.tokens.pack import Example, make_batch, pack
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.loss import row_nats
@@ -21,40 +20,22 @@ _TOKENS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of some rows. `num_bytes` is the UTF-8 length of the supervised text, special tokens left out."""
+    """Examples of some rows."""
 
     examples: list[Example]
-    cut: tuple[str, ...]
-    left_out: Mapping[str, int]
-    first_left_out: tuple[str, ...]
-    num_bytes: int
+    account: Account
+    tokenizer: Tokenizer
 
-    def explain(self, part: str) -> list[str]:
-        """A sentence for each reason for which rows were left out."""
-        return [
-            f"{count:,} {part} rows left out: {reason}; for instance {', '.join(self.first_left_out[:3])}"
-            for reason, count in self.left_out.items()
-        ]
+    @cached_property
+    def num_bytes(self) -> int:
+        """The UTF-8 length of the supervised text, special tokens left out."""
+        return sum(_supervised_bytes(example, self.tokenizer) for example in self.examples)
 
 
-def examples_of(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe) -> Examples:
+def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe) -> Examples:
     """Every row as the recipe's task renders it, nothing left out in silence."""
-    task = find_task(recipe.task)
-    examples: list[Example] = []
-    cut: list[str] = []
-    left_out: Counter[str] = Counter()
-    names: list[str] = []
-    for row in rows:
-        made = task.example(row, tokenizer, recipe.training.context, recipe.data.overlong)
-        if isinstance(made, Dropped):
-            left_out[made.reason] += 1
-            names.append(row.origin)
-            continue
-        examples += made
-        if any(example.change for example in made):
-            cut.append(row.id)
-    num_bytes = sum(_supervised_bytes(example, tokenizer) for example in examples)
-    return Examples(examples, tuple(cut), dict(left_out), tuple(names), num_bytes)
+    account = Account()
+    return Examples(list(examples_from(rows, tokenizer, Rendering.of(recipe), account)), account, tokenizer)
 
 
 def nats_of(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:

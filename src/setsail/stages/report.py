@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from setsail.base.artifact import Artifact
 from setsail.base.machine import memory_bytes, num_cores, processor_name, versions
 from setsail.base.recipe import Finetune
 from setsail.base.yaml_file import dump_yaml
-from setsail.data.row import read_rows
+from setsail.data.row import iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.report import facts
 from setsail.evaluate.report.build import build as build_report
@@ -65,9 +66,9 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
 def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     summary = made["data"].metrics
     tokenizer = tokenizer_of(made["base"])
-    rows = read_rows(made["data"].file("train.parquet"))
+    rows = list(islice(iterate_rows(made["data"].file("train.parquet")), NUM_SHOWN * 4))
     origin = {row.id: row.origin for row in rows}
-    shown = examples_of(rows[: NUM_SHOWN * 4], tokenizer, voyage.recipe).examples[:NUM_SHOWN]
+    shown = examples_of(rows, tokenizer, voyage.recipe).examples[:NUM_SHOWN]
     return facts.DataFacts(
         source=voyage.recipe.data.source,
         waterfall=tuple(facts.WaterfallStep(step["name"], step["num_rows"]) for step in summary["steps"]),
@@ -100,7 +101,7 @@ def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
             num_rows=plan["num_rows"],
             num_tokens=plan["num_tokens"],
             num_supervised=plan["num_supervised"],
-            num_truncated=len(plan["truncated"]),
+            num_truncated=plan.get("num_truncated", len(plan["truncated"])),
             num_steps=plan["num_steps"],
             predicted_seconds=plan["predicted_seconds"],
             actual_seconds=metrics["actual_seconds"],

@@ -10,8 +10,9 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,25 @@ from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune, New, Pretrain
+from setsail.data.row import Row, iterate_rows
+from setsail.evaluate.question import choose_rows
 from setsail.models.fused import fuse, unfuse
 from setsail.models.kernels.library import must_compile, why_not
 from setsail.models.load import load_model, save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
 from setsail.stages.base import LEARNING_RATES, tokenizer_of
-from setsail.stages.data import Parts, read_parts
 from setsail.stages.examples import Examples, examples_of, nats_of
 from setsail.stages.probes import observe_trainer
 from setsail.stages.samples import written
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.tokenise import Account
+from setsail.stages.tokens import account_of, make_tokens
 from setsail.stages.tracking import FOLDER, tracked
-from setsail.tokens.pack import Batch, epoch_bins, make_batch
+from setsail.tokens.pack import Batch, Example, make_batch
 from setsail.tokens.render import describe as describe_runs
+from setsail.tokens.steps import Packing, Steps, steps_of
+from setsail.tokens.store import Store, open_store
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.allocator import keep_freed_memory
 from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
@@ -53,6 +59,7 @@ MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
 MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes the whole test
+MOST_TEST_ROWS = 4096  # of which the probes of the faithfulness check are taken
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,10 @@ class _Task:
     voyage: Voyage
     base: Artifact
     tokenizer: Tokenizer
-    parts: Parts
-    train: Examples
+    train: Store
+    account: Account  # of the rows that `train` was made of
     validation: Examples
+    test: list[Row]
 
     @property
     def recipe(self) -> Finetune | Pretrain:
@@ -108,17 +116,20 @@ class _Attempt:
 
 
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
-    recipe, tokenizer, parts = voyage.recipe, tokenizer_of(base), read_parts(data)
+    recipe, tokenizer = voyage.recipe, tokenizer_of(base)
     key = recipe.training_key
-    train = examples_of(parts.train, tokenizer, recipe)
-    validation = examples_of(parts.validation[:MOST_VALIDATION_ROWS], tokenizer, recipe)
-    if not train.examples:
+    tokens = make_tokens(voyage, base, data, tokenizer)
+    train, account = open_store(tokens.path), account_of(tokens)
+    validation_rows = islice(iterate_rows(data.file("validation.parquet")), MOST_VALIDATION_ROWS)
+    validation = examples_of(validation_rows, tokenizer, recipe)
+    test = choose_rows(iterate_rows(data.file("test.parquet")), MOST_TEST_ROWS, seed=recipe.seed)
+    if not train:
         raise DataError(
-            f"all {len(parts.train)} training rows are longer than {key}.context ({recipe.training.context} tokens)",
+            f"all {account.num_rows} training rows are longer than {key}.context ({recipe.training.context} tokens)",
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
-    return _Task(voyage, base, tokenizer, parts, train, validation)
+    return _Task(voyage, base, tokenizer, train, account, validation, test)
 
 
 def _learn(task: _Task, draft: Path) -> None:
@@ -156,7 +167,7 @@ def _learn(task: _Task, draft: Path) -> None:
     log.say(
         f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
     )
-    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
+    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.test)
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
@@ -199,35 +210,44 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int) -> list[list[Batch]]:
-    """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed."""
-    longest = max(len(example.ids) for example in train.examples)
-    capacity = max(longest, min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
-    per_step = max(1, recipe.batch_tokens // capacity)
-    steps: list[list[Batch]] = []
-    for epoch in range(math.ceil(recipe.epochs)):
-        bins = epoch_bins(train.examples, capacity, seed, epoch)
-        share = min(1.0, recipe.epochs - epoch)
-        bins = bins[: max(1, round(len(bins) * share))]
-        batches = [make_batch([train.examples[index] for index in members]) for members in bins]
-        steps += [batches[start : start + per_step] for start in range(0, len(batches), per_step)]
-    return steps
+def plan_steps(
+    train: Store,
+    recipe: Finetune | Pretrain,
+    seed: int,
+    batch_of: Callable[[list[Example], int, int], Batch] = lambda examples, epoch, seed: make_batch(examples),
+) -> Steps[Batch]:
+    """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed.
+
+    `batch_of(examples, epoch, seed)` makes a micro-batch when it is asked for.
+    """
+    lengths = train.lengths
+    capacity = max(int(lengths.max()), min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
+    bins_per_step = max(1, recipe.batch_tokens // capacity)
+    packing = Packing(lengths, train.num_supervised, capacity, bins_per_step, recipe.epochs, seed)
+    return steps_of(packing, train, batch_of)
 
 
-def _plan(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], draft: Path) -> Plan:
-    timed = probe(model, steps[0])
-    plan = make_plan(model, steps, num_rows=len(task.train.examples), truncated=task.train.cut, probe=timed)
+def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path) -> Plan:
+    timed, account = probe(model, steps[0]), task.account
+    plan = make_plan(
+        model,
+        steps,
+        num_rows=len(task.train),
+        num_truncated=account.num_cut,
+        truncated=account.cut,
+        probe=timed,
+    )
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
-    for line in task.train.explain("train"):
+    for line in account.explain("train"):
         log.say(f"  {line}")
-    write_atomically(draft / PLAN, json.dumps(asdict(plan) | {"left_out": dict(task.train.left_out)}, indent=1) + "\n")
+    write_atomically(draft / PLAN, json.dumps(asdict(plan) | {"left_out": dict(account.left_out)}, indent=1) + "\n")
     return plan
 
 
 def _show_rows(task: _Task) -> None:
     """Three rendered rows, the supervised tokens between ⟦ and ⟧."""
-    for example in task.train.examples[:NUM_SHOWN]:
+    for example in task.train[:NUM_SHOWN]:
         runs = describe_runs(example, task.tokenizer)
         text = "".join(f"⟦{part}⟧" if supervised else part for part, supervised in runs)
         task.voyage.log.say(f"  row {example.row_id}, what is learned stands in ⟦ ⟧:")

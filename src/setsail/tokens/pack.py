@@ -62,25 +62,33 @@ class Batch:
 
 
 def pack(examples: Sequence[Example], capacity: int, order_seed: int | str) -> list[list[int]]:
-    """Bins of example indices, each of at most `capacity` tokens: best fit, longest first, O(n log n).
+    """Bins of example indices, each of at most `capacity` tokens, as `pack_lengths` makes them.
 
-    `order_seed` decides which of several equally long examples is placed first.
     Raises: DataError where an example is longer than a bin.
     """
-    order = list(range(len(examples)))
-    Random(f"pack:{order_seed}").shuffle(order)
-    order.sort(key=lambda index: -len(examples[index].ids))
-    if order and len(examples[order[0]].ids) > capacity:
-        longest = examples[order[0]]
+    longest = max(examples, key=lambda example: len(example.ids), default=None)
+    if longest is not None and len(longest.ids) > capacity:
         raise DataError(
             f"row {longest.row_id} has {len(longest.ids)} tokens, more than the {capacity} of a batch",
             hint="raise finetune.batch_tokens, or lower finetune.context",
         )
+    return pack_lengths([len(example.ids) for example in examples], capacity, order_seed)
+
+
+def pack_lengths(lengths: Sequence[int], capacity: int, order_seed: int | str) -> list[list[int]]:
+    """Bins of indices, none above `capacity`: best fit, longest first, O(n log n).
+
+    `order_seed` decides which of several equally long ones is placed first.
+    """
+    order = list(range(len(lengths)))
+    Random(f"pack:{order_seed}").shuffle(order)
+    order.sort(key=lambda index: -lengths[index])
+    assert not order or lengths[order[0]] <= capacity, "a length above the capacity fits no bin"
     bins: list[list[int]] = []
     rooms: list[int] = []  # the distinct free sizes, ascending: at most `capacity` of them
     bins_by_room: dict[int, list[int]] = {}
     for index in order:
-        length = len(examples[index].ids)
+        length = lengths[index]
         at = bisect_left(rooms, length)
         if at == len(rooms):
             bins.append([])
@@ -101,8 +109,12 @@ def pack(examples: Sequence[Example], capacity: int, order_seed: int | str) -> l
 
 def epoch_bins(examples: Sequence[Example], capacity: int, seed: int, epoch: int) -> list[list[int]]:
     """The bins of one epoch in the order in which they are trained, a function of (seed, epoch)."""
-    bins = pack(examples, capacity, f"{seed}:{epoch}")
-    Random(f"bins:{seed}:{epoch}").shuffle(bins)
+    return shuffled(pack(examples, capacity, f"{seed}:{epoch}"), f"{seed}:{epoch}")
+
+
+def shuffled(bins: list[list[int]], order_seed: str) -> list[list[int]]:
+    """The bins, which come longest first from the packer, in the order in which they are trained."""
+    Random(f"bins:{order_seed}").shuffle(bins)
     return bins
 
 

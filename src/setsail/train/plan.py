@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -27,13 +27,29 @@ class Probe:
     peak_bytes: int  # of the whole process so far, or of the GPU
 
 
+class Steps(Protocol):
+    """All steps of a run in all its epochs, counted without making them."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+    @property
+    def num_supervised(self) -> int: ...
+
+    @property
+    def num_micro_batches(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A run in figures. `truncated` names the rows that were cut; `num_tokens` counts every epoch."""
+    """A run in figures. `truncated` names the first rows that were cut; `num_tokens` counts every epoch."""
 
     num_rows: int
     num_tokens: int
     num_supervised: int
+    num_truncated: int
     truncated: tuple[str, ...]
     num_steps: int
     num_micro_batches: int
@@ -61,24 +77,29 @@ def probe(model: PreTrainedModel, batches: Sequence[Batch], objective: Objective
 
 
 def make_plan(
-    model: PreTrainedModel, steps: Sequence[Sequence[Batch]], *, num_rows: int, truncated: Sequence[str], probe: Probe
+    model: PreTrainedModel,
+    steps: Steps,
+    *,
+    num_rows: int,
+    num_truncated: int,
+    truncated: Sequence[str],
+    probe: Probe,
 ) -> Plan:
-    """The plan of a run over `steps`, which are all its steps in all its epochs."""
-    batches = [batch for step in steps for batch in step]
-    num_tokens = sum(batch.num_tokens for batch in batches)
+    """The plan of a run over `steps`."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     num_trained = sum(weight.numel() for weight in trained)
     # Two moments and a gradient in fp32, and a master copy of what the model does not keep in fp32.
     num_copied = sum(weight.numel() for weight in trained if weight.dtype != torch.float32)
     return Plan(
         num_rows=num_rows,
-        num_tokens=num_tokens,
-        num_supervised=sum(batch.num_supervised for batch in batches),
+        num_tokens=steps.num_tokens,
+        num_supervised=steps.num_supervised,
+        num_truncated=num_truncated,
         truncated=tuple(truncated),
         num_steps=len(steps),
-        num_micro_batches=len(batches),
+        num_micro_batches=steps.num_micro_batches,
         num_trained_weights=num_trained,
-        predicted_seconds=num_tokens * probe.seconds_per_token,
+        predicted_seconds=steps.num_tokens * probe.seconds_per_token,
         predicted_memory_bytes=probe.peak_bytes + 4 * (3 * num_trained + num_copied),
     )
 
@@ -94,8 +115,8 @@ def describe(plan: Plan) -> str:
         f"memory      about {size(plan.predicted_memory_bytes)}",
     ]
     if plan.truncated:
-        more = f" and {len(plan.truncated) - 10} more" if len(plan.truncated) > 10 else ""
-        lines.append(f"truncated   {len(plan.truncated)} rows: {', '.join(plan.truncated[:10])}{more}")
+        more = f" and {plan.num_truncated - 10:,} more" if plan.num_truncated > 10 else ""
+        lines.append(f"truncated   {plan.num_truncated:,} rows: {', '.join(plan.truncated[:10])}{more}")
     return "\n".join(lines)
 
 
