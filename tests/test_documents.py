@@ -39,6 +39,11 @@ def test_whole_recipes_in_the_documents_load(path: Path, tmp_path: Path) -> None
         load_recipe(tmp_path / "recipe.yaml")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_loads_under_its_own_name(path: Path) -> None:
+    assert load_recipe(path).recipe.name == path.stem
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_verbs_in_the_readme_exist(name: str) -> None:
     known = {command.name or (command.callback and command.callback.__name__) for command in app.registered_commands}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from setsail.base.errors import RecipeError
+from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.yaml_file import dump_yaml
 
@@ -205,3 +206,35 @@ def test_words_of_other_tools_go_to_the_way_that_trains(tmp_path: Path) -> None:
     assert trained is not None
     assert (trained.learning_rate, trained.optimizer, trained.epochs) == (0.002, "adamw", 3)
     assert (trained.context, trained.batch_tokens) == (128, 8 * 128)
+
+
+KINDS = "task: text\nbase: {{new: 17m, kind: {kind}}}\ndata: {{source: d.txt}}\npretrain: {pretrain}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "pretrain"), [("encoder", "{mask: 0.4}"), ("seq2seq", "{spans: {corrupt: 0.3, mean_length: 4}}")]
+)
+def test_a_new_base_of_another_kind_says_what_it_hides(tmp_path: Path, kind: str, pretrain: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(KINDS.format(kind=kind, pretrain=pretrain), "utf-8")
+    recipe = load_recipe(path).recipe
+    assert recipe.base_name == f"new 17m {kind}"
+    assert Recipe.model_validate(recipe.resolved()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("kind", "pretrain", "words"),
+    [
+        ("decoder", "{mask: 0.3}", "pretrain.mask is for a base of kind encoder, this one is of kind decoder"),
+        ("encoder", "{spans: {}}", "pretrain.spans is for a base of kind seq2seq, this one is of kind encoder"),
+        ("encodr", "{}", "encoder"),
+        ("encoder", "{mask: 0}", "pretrain.mask"),
+        ("seq2seq", "{spans: {mean_length: 0.5}}", "pretrain.spans.mean_length"),
+    ],
+)
+def test_what_a_kind_of_base_cannot_learn_from_is_refused(tmp_path: Path, kind: str, pretrain: str, words: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(KINDS.format(kind=kind, pretrain=pretrain), "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    assert words in str(caught.value)

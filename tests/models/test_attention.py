@@ -147,13 +147,20 @@ def test_a_batch_of_rows_is_refused() -> None:
         states(toy_model.model(), {**twice, "document_starts": row["document_starts"]})
 
 
-def test_a_window_that_looks_ahead_is_refused_rather_than_ignored() -> None:
-    states = torch.zeros(1, 2, 6, 16)
-    starts = torch.tensor([0, 6], dtype=torch.int32)
-    with pytest.raises(ValueError, match="window that looks ahead"):
-        attention.documents_attention(
-            torch.nn.Module(), states, states, states, None, starts, is_causal=False, sliding_window=4
-        )
+@pytest.mark.parametrize("window", [1, 4, 50])
+def test_a_window_that_looks_both_ways_equals_each_document_alone(window: int) -> None:
+    module, bounds = torch.nn.Module(), (0, 3, 12, 21, 41)
+    query, key, value = torch.randn(3, 1, 2, bounds[-1], 16, generator=torch.Generator().manual_seed(4))
+    starts = torch.tensor(bounds, dtype=torch.int32)
+    packed, _ = attention.documents_attention(
+        module, query, key, value, None, starts, is_causal=False, sliding_window=window
+    )
+    for start, end in pairwise(bounds):
+        places = torch.arange(end - start)
+        band = (places[:, None] - places).abs() < window
+        states = [x[:, :, start:end] for x in (query, key, value)]
+        alone = torch.nn.functional.scaled_dot_product_attention(*states, attn_mask=band)
+        torch.testing.assert_close(packed[0, start:end], alone[0].transpose(0, 1))
 
 
 def test_a_model_that_looks_both_ways_attends_without_documents_and_without_a_mask() -> None:

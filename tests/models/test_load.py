@@ -85,7 +85,8 @@ REFUSALS = {
     "code": ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "never run"),
     "quantised": ({"quantization_config": {"quant_method": "gptq"}}, "quantised already"),
     "unknown": ({"model_type": "no_such_model"}, "no_such_model"),
-    "encoder": ({"model_type": "t5"}, "does not generate text"),
+    "images": ({"model_type": "vit"}, "does not generate text, nor fill it in"),
+    "body": ({"model_type": "bert", "architectures": ["BertModel"]}, r"BertModel\) does not generate text"),
 }
 
 

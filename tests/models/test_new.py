@@ -292,11 +292,12 @@ def test_saved_it_opens_in_plain_transformers_with_the_same_logits(
     torch.testing.assert_close(logits(plain.eval(), kind), logits(model, kind), rtol=0, atol=0)
 
 
-def test_saved_a_decoder_opens_as_a_base_of_ours(tmp_path: Path) -> None:
-    model = shared("decoder")
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_it_opens_as_a_base_of_ours(kind: str, tmp_path: Path) -> None:
+    model = shared(kind)
     model.save_pretrained(tmp_path)
     torch.testing.assert_close(
-        logits(load_model(tmp_path, dtype=torch.float32), "decoder"), logits(model, "decoder"), rtol=0, atol=0
+        logits(load_model(tmp_path, dtype=torch.float32), kind), logits(model, kind), rtol=0, atol=0
     )
 
 

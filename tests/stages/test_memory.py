@@ -20,7 +20,8 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 
-from setsail.base.recipe import Pretrain
+from setsail.base.recipe import Recipe
+from setsail.stages.objectives import lesson_of
 from setsail.stages.training import plan_steps
 from setsail.tokens.store import open_store
 
@@ -32,7 +33,9 @@ def anonymous_bytes():
 
 
 before = anonymous_bytes()
-steps = plan_steps(open_store(Path(sys.argv[1])), Pretrain(epochs=1.5, batch_tokens=16384), seed=1)
+recipe = Recipe(name="toy", task="text", data={"source": "x"}, pretrain={"epochs": 1.5, "batch_tokens": 16384})
+lesson = lesson_of(recipe, "decoder", tokenizer=None)
+steps = plan_steps(open_store(Path(sys.argv[1])), recipe.training, 1, lesson)
 counts = [len(steps), steps.num_micro_batches, steps.num_tokens, steps.num_supervised]
 peak, came = anonymous_bytes(), [0, 0, 0, 0]
 for step in steps:

@@ -54,14 +54,14 @@ class Port:
     def draft(self) -> Path:
         """Where the store is while it is being made."""
         parents = {"base": self.base.id, "data": self.data.id}
-        rendering = {"task": "text", "context": 64, "overlong": "split"}
+        rendering = {"reads": "text", "context": 64, "overlong": "split"}
         id = identity("tokens", rendering, parents, {"store_format": 1, "stage_version": 1})
         return self.folder / "run" / f"{folder_name('tokens', id)}.partial"
 
     def make(self, *settings: str, num_processes: int = 1, log: Log | None = None) -> Artifact:
         loaded = load_recipe(self.folder / "toy.yaml", settings)
         voyage = Voyage(loaded, Run(self.folder / "run"), log or Log(quiet=True))
-        return make_tokens(voyage, self.base, self.data, self.tokenizer, num_processes=num_processes)
+        return make_tokens(voyage, self.base, self.data, self.tokenizer, voyage.recipe.task, num_processes=num_processes)
 
 
 def open_port(

@@ -72,3 +72,9 @@ def test_a_full_disk_leaves_what_was_kept(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SystemRefusal):
         keep_best(tmp_path, 20, weights(2.0))
     assert take_best(tmp_path, 10) is not None
+
+
+def test_the_best_is_told_by_the_measure_that_is_named() -> None:
+    curve = [{"step": 0, "a": 1.0, "b": 2.0}, {"step": 5, "a": 2.0, "b": 1.0}]
+    assert (best_of(curve, "a")["step"], best_of(curve, "b")["step"]) == (0, 5)
+    assert is_out_of_patience(curve, 1, "a") and not is_out_of_patience(curve, 1, "b")

@@ -20,6 +20,8 @@ _Number = BeforeValidator(_not_a_truth_value)
 Fraction = Annotated[float, _Number, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, _Number, Field(ge=1)]
 PositiveFloat = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
+Share = Annotated[float, _Number, Field(gt=0.0, lt=1.0)]
+Kind = Literal["decoder", "encoder", "seq2seq"]  # what generates text, what reads it, what reads one to write another
 
 
 class Part(BaseModel):
@@ -103,23 +105,50 @@ class Finetune(Training):
     lora: Lora = Lora()
 
 
+class Spans(Part):
+    """What is cut out of a text for a seq2seq model to write: the share of its tokens, in spans of a mean length.
+
+    Source: Raffel et al. 2020 (arXiv 1910.10683), section 3.3.4: 15 % in spans of 3 tokens.
+    """
+
+    corrupt: Share = 0.15
+    mean_length: Annotated[float, _Number, Field(ge=1.0, allow_inf_nan=False)] = 3.0
+
+
 class Pretrain(Training):
-    """How a model learns the language of the rows; always all weights."""
+    """How a model learns the language of the rows; always all weights.
+
+    A decoder predicts each next token. An encoder fills in the share of tokens that `mask` hides, a seq2seq model
+    writes the `spans` that are cut out; where they are not given, `MASK` and the defaults of `Spans` hold.
+    """
 
     optimizer: Literal["sgd", "adagrad", "adam", "adamw", "muon"] = "muon"
     schedule: Literal["constant", "linear", "cosine", "wsd"] = "wsd"
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.1
+    mask: Share | None = None
+    spans: Spans | None = None
 
     @property
     def method(self) -> Literal["full"]:
         """As in fine-tuning."""
         return "full"
 
+    def refuse_unused_corruption(self, kind: Kind) -> None:
+        """Raises: ValueError for a way to corrupt texts that this kind of model does not learn from."""
+        for name, value, owner in (("mask", self.mask, "encoder"), ("spans", self.spans, "seq2seq")):
+            if value is not None and kind != owner:
+                raise ValueError(f"pretrain.{name} is for a base of kind {owner}, this one is of kind {kind}")
+
+
+# Wettig et al. 2023 (arXiv 2202.08005): more than BERT's 15 % is better, 40 % for large models, less for small ones.
+MASK = 0.3
+
 
 class New(Part):
-    """A base made new: its size (`17m`), and how many words a tokenizer trained on the rows may have."""
+    """A base made new: its size (`17m`), its kind, and how many words a tokenizer trained on the rows may have."""
 
     new: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[mMbB]$")]
+    kind: Kind = "decoder"
     vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] = 8192
 
 
@@ -192,6 +221,8 @@ class Recipe(Part):
             raise ValueError("pretraining learns plain text: set task: text")
         if isinstance(self.base, New) and self.pretrain is None:
             raise ValueError("a new model knows nothing yet: write pretrain instead of finetune")
+        if isinstance(self.base, New) and self.pretrain is not None:
+            self.pretrain.refuse_unused_corruption(self.base.kind)
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -211,4 +242,6 @@ class Recipe(Part):
     @property
     def base_name(self) -> str:
         """What the base is called."""
-        return self.base if isinstance(self.base, str) else f"new {self.base.new}"
+        if isinstance(self.base, str):
+            return self.base
+        return f"new {self.base.new}" + ("" if self.base.kind == "decoder" else f" {self.base.kind}")

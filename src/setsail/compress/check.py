@@ -159,6 +159,28 @@ def compare_stage(probes: Sequence[Probe], trainer: Observation, stage: Observat
     return findings
 
 
+def compare_restoration(probes: Sequence[Probe], trainer: Observation, stage: Observation) -> list[Finding]:
+    """Every comparison of one stage with the trainer, of models that restore hidden text instead of answering.
+
+    `text_ids` are the most likely token at each place that was hidden, `first` the distribution at the first of them.
+    """
+    limits = LIMITS[stage.precision]
+    pairs = [
+        (expected, seen)
+        for ours, theirs in zip(trainer.answers, stage.answers, strict=True)
+        for expected, seen in zip(ours.text_ids, theirs.text_ids, strict=True)
+    ]
+    alike = sum(expected == seen for expected, seen in pairs) / max(len(pairs), 1)
+    bits, expected_bits = bits_per_byte(probes, stage), bits_per_byte(probes, trainer)
+    assert bits is not None and expected_bits is not None, "a model that restores text can score it"
+    return [
+        _token_ids(probes, stage),
+        *_distributions(trainer, stage, limits),
+        _at_least(stage, "hidden tokens restored alike", alike, limits.agreement),
+        _at_most(stage, "bits per masked byte, difference", abs(bits - expected_bits), limits.bits_per_byte),
+    ]
+
+
 def _at_most(stage: Observation, check: str, value: float, limit: float) -> Finding:
     return Finding(stage.stage, check, value, limit, value <= limit)
 

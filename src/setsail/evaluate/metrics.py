@@ -29,12 +29,16 @@ class Metric:
 # The order is the order of every table. `neither` is described, never judged: a longer answer is no better.
 METRICS = (
     Metric("bits_per_byte", "lower", judged=True),
+    Metric("bits_per_masked_byte", "lower", judged=True),
     Metric("chrf", "higher", judged=True),
     Metric("rouge_l", "higher", judged=True),
     Metric("exact_stop", "higher"),
     Metric("num_tokens", "neither"),
     Metric("num_characters", "neither"),
 )
+
+# Metrics that are bits over bytes, and under which name the nats of a row are kept.
+NATS = {"bits_per_byte": "nats", "bits_per_masked_byte": "masked_nats"}
 
 # Scripts written without spaces between words: each character is a token. Han with its extensions, kana, and the
 # South-East Asian scripts; Korean puts spaces between words and is left to the word rule.

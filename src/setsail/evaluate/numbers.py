@@ -20,7 +20,9 @@ def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
     if metric == "exact_stop":
         # A difference of two rates is in percentage points, not in percent of either.
         return _signed(f"{abs(value) * 100:.0f} {'pp' if signed else '%'}", value, signed)
-    digits = {"bits_per_byte": 3, "rouge_l": 3, "num_tokens": 0, "num_characters": 0}.get(metric, 1)
+    digits = {"bits_per_byte": 3, "bits_per_masked_byte": 3, "rouge_l": 3, "num_tokens": 0, "num_characters": 0}.get(
+        metric, 1
+    )
     return _signed(f"{abs(value):,.{digits}f}", value, signed)
 
 

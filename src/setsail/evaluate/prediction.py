@@ -22,7 +22,7 @@ FILE = "predictions.jsonl"
 
 @dataclass(frozen=True)
 class Scored:
-    """One system's answer to one row ("" where it writes none) and its values: those of METRICS, and `nats`."""
+    """One system's answer to one row ("" where it writes none) and its values: those of METRICS, and NATS' names."""
 
     answer: str
     stopped: bool | None
@@ -33,7 +33,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One test row as it was asked, its reference, its supervised bytes, and what each system made of it."""
+    """One test row as it was asked, its reference, its supervised or hidden bytes, and what each system made of it."""
 
     row_id: str
     group: str
@@ -43,8 +43,13 @@ class Prediction:
     systems: Mapping[str, Scored]
 
 
-def ask(systems: Mapping[str, System], rows: Sequence[Row]) -> list[Prediction]:
-    """Every system's answers and nats on every row; each system is asked once, for all rows together."""
+def ask(
+    systems: Mapping[str, System], rows: Sequence[Row], masked_bytes: Sequence[int] | None = None
+) -> list[Prediction]:
+    """Every system's answers and nats on every row; each system is asked once, for all rows together.
+
+    `masked_bytes` says how many bytes of each row are hidden, where systems are asked to restore them.
+    """
     questions = [question_of(row) if row.messages else Question(row.id, row.group, (), row.text) for row in rows]
     columns = {name: _ask_one(system, rows, questions) for name, system in systems.items()}
     return [
@@ -53,7 +58,7 @@ def ask(systems: Mapping[str, System], rows: Sequence[Row]) -> list[Prediction]:
             group=question.group,
             prompt=question.prompt,
             reference=question.reference,
-            num_bytes=answer_bytes(row),
+            num_bytes=masked_bytes[index] if masked_bytes else answer_bytes(row),
             systems={name: column[index] for name, column in columns.items()},
         )
         for index, (row, question) in enumerate(zip(rows, questions, strict=True))
@@ -61,9 +66,9 @@ def ask(systems: Mapping[str, System], rows: Sequence[Row]) -> list[Prediction]:
 
 
 def series(predictions: Sequence[Prediction], system: str, metric: str) -> list[float] | None:
-    """A system's values of one metric, one per row, or None if it has none; of bits per byte, the bits."""
-    key = "nats" if metric == "bits_per_byte" else metric
-    scale = 1 / math.log(2) if metric == "bits_per_byte" else 1.0
+    """A system's values of one metric, one per row, or None if it has none; of bits over bytes, the bits."""
+    key = metrics.NATS.get(metric, metric)
+    scale = 1 / math.log(2) if metric in metrics.NATS else 1.0
     values = [prediction.systems[system].values.get(key) for prediction in predictions]
     held = [value * scale for value in values if value is not None]
     return held if len(held) == len(predictions) else None
@@ -92,14 +97,13 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def _ask_one(system: System, rows: Sequence[Row], questions: Sequence[Question]) -> list[Scored]:
-    nats = system.nats(rows) if system.nats else None
+    paid = {"nats": system.nats, "masked_nats": system.masked_nats}
+    nats = {name: given(rows) for name, given in paid.items() if given is not None}
     asks = system.answers is not None and all(question.prompt for question in questions)
     answers = system.answers([question.prompt for question in questions]) if system.answers and asks else None
-    for given in (nats, answers):
+    for given in (*nats.values(), answers):
         assert given is None or len(given) == len(rows), "a system gives one value per row"
-    values: list[dict[str, float]] = [{} for _ in rows]
-    if nats is not None:
-        values = [{"nats": float(value)} for value in nats]
+    values = [{name: float(given[index]) for name, given in nats.items()} for index in range(len(rows))]
     if answers is None:
         return [Scored("", None, None, 0.0, held) for held in values]
     measured = _measure(answers, [question.reference for question in questions])

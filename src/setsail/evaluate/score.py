@@ -39,15 +39,17 @@ def evaluate(
     *,
     plan: Plan | None = None,
     contamination: Contamination | None = None,
+    masked_bytes: Sequence[int] | None = None,
 ) -> Evaluation:
     """Every system scored on the rows; writes evaluation.json and predictions.jsonl into `out`.
 
+    `masked_bytes` says how many bytes of each row are hidden, where systems are asked to restore them.
     `rows` are what `contamination.take_out` kept. Systems that a comparison names and that are not given are left out.
     Raises: DataError without rows; SystemRefusal if the disk is full or may not be written.
     """
     if not rows:
         raise DataError("there is no test row to score", hint="set data.split.test, or give more rows")
-    predictions = prediction.ask(systems, rows)
+    predictions = prediction.ask(systems, rows, masked_bytes)
     evaluation = summarise(predictions, plan=plan, contamination=contamination)
     with explained_os_errors("writing the evaluation"):
         prediction.write_predictions(out / prediction.FILE, predictions)
@@ -144,5 +146,5 @@ def _compare(predictions: Sequence[Prediction], system: str, against: str, plan:
 
 
 def _weights(predictions: Sequence[Prediction], metric: str) -> list[float] | None:
-    """Bits per byte is a ratio of sums; every other metric is a mean over rows."""
-    return [float(row.num_bytes) for row in predictions] if metric == "bits_per_byte" else None
+    """Bits over bytes is a ratio of sums; every other metric is a mean over rows."""
+    return [float(row.num_bytes) for row in predictions] if metric in metrics.NATS else None

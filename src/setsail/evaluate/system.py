@@ -28,9 +28,10 @@ class Answer:
 class System:
     """Anything that can be scored: `answers` to prompts, and `nats` of whole rows where it has probabilities.
 
-    `nats` gives per row the sum of −ln p over all supervised tokens, stop tokens included. Either may be None; both
-    give one value per input, in its order.
+    `nats` gives per row the sum of −ln p over all supervised tokens, stop tokens included; `masked_nats` over what is
+    hidden of each row, for systems that restore it. Each may be None; all give one value per input, in its order.
     """
 
     answers: Callable[[Sequence[tuple[Message, ...]]], Sequence[Answer]] | None = None
     nats: Callable[[Sequence[Row]], Sequence[float]] | None = None
+    masked_nats: Callable[[Sequence[Row]], Sequence[float]] | None = None

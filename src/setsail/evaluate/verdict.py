@@ -1,7 +1,7 @@
 """What the figures allow to be said about two systems, in plain words, in English and Chinese.
 
-One metric stated beforehand leads: chrF where systems write answers, bits per byte otherwise. The lead alone cannot
-make a system "better" while another judged metric shows it worse.
+One metric stated beforehand leads: chrF where systems write answers, bits per byte otherwise (per masked byte where
+they restore what was hidden). The lead alone cannot make a system "better" while another judged metric shows it worse.
 """
 
 from __future__ import annotations
@@ -41,16 +41,19 @@ class Comparison:
 
 METRIC_NAMES: Mapping[str, tuple[str, str]] = {
     "bits_per_byte": ("bits per byte", "每字节比特数"),
+    "bits_per_masked_byte": ("bits per masked byte", "每遮盖字节比特数"),
     "chrf": ("chrF", "chrF"),
     "rouge_l": ("ROUGE-L", "ROUGE-L"),
     "exact_stop": ("exact stop rate", "正常结束率"),
     "num_tokens": ("mean length in tokens", "平均长度（词元）"),
     "num_characters": ("mean length in characters", "平均长度（字符）"),
 }
+LEADS = ("chrf", "bits_per_byte", "bits_per_masked_byte")
 _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "tuned": ("the tuned model", "微调后的模型"),
     "base": ("the base model", "基座模型"),
     "nearest": ("the nearest-neighbour answer", "最近邻答案"),
+    "unigram": ("word frequency", "词频"),
 }
 _SENTENCES: Mapping[str, tuple[str, str]] = {
     "better": ("{system} is better than {against}: {lead}.", "{system}优于{against}：{lead}。"),
@@ -90,7 +93,7 @@ _SAMPLES_HOW = (
 
 def compare(system: str, against: str, differences: Mapping[str, Difference]) -> Comparison:
     """A comparison with its decision; `differences` holds at least one judged metric."""
-    lead = "chrf" if "chrf" in differences else "bits_per_byte"
+    lead = next(metric for metric in LEADS if metric in differences)
     decision = differences[lead].decision
     if decision == "better" and _judged(differences, lead, "worse"):
         decision = "not_shown"

@@ -87,9 +87,8 @@ def documents_attention(
     _check_packed(query, key, attention_mask, bounds, kwargs)
     rows = [states.transpose(1, 2)[0] for states in (query, key, value)]  # [T, heads, C]
     causal = _is_causal(module, kwargs)
-    if not causal and kwargs.get("sliding_window") is not None:
-        raise ValueError("packed rows do not support a sliding window that looks ahead")
-    if kernels.can_compute(query) and not kwargs.get("dropout"):
+    looks_both_ways = not causal and kwargs.get("sliding_window") is not None  # the kernel's window looks back alone
+    if kernels.can_compute(query) and not kwargs.get("dropout") and not looks_both_ways:
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
         documents = kernels.Documents(document_starts, causal, scale, kwargs.get("sliding_window") or 0)
         return kernels.attend(rows[0], rows[1], rows[2], documents).unsqueeze(0), None
@@ -159,7 +158,7 @@ def _attend(kwargs: dict[str, Any], *, causal: bool) -> Callable[..., torch.Tens
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         length = query.shape[1]
-        mask = _band(length, window, query.device) if causal and window is not None and length > window else None
+        mask = _band(length, window, query.device, causal) if window is not None and length > window else None
         dtype = torch.float32 if _is_faster_in_float32(query, length) else query.dtype
         states = [x.to(dtype).transpose(1, 2) for x in (query, key, value)]
         grouped = states[0].shape[1] != states[1].shape[1]
@@ -181,9 +180,10 @@ def _is_faster_in_float32(query: torch.Tensor, length: int) -> bool:
     return is_short_bf16 and torch.is_grad_enabled() and query.requires_grad
 
 
-def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
-    """True where a token may look: itself and the `window` - 1 before it."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+def _band(length: int, window: int, device: torch.device, causal: bool) -> torch.Tensor:
+    """True where a token may look: itself and the `window` - 1 before it, and unless causal as many after it."""
+    band = torch.ones(length, length, dtype=torch.bool, device=device).triu(1 - window)
+    return band.tril(0 if causal else window - 1)
 
 
 def _check_packed(

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from setsail.base.errors import ModelError
 from setsail.base.log import Log
+from setsail.base.recipe import Kind
 from setsail.models import attention, gguf_file, gguf_model, hub, packaged
+from setsail.models.kinds import AUTO_CLASSES, MODEL_CLASSES, kind_of
 from setsail.models.safetensors_file import layout_of, target_dtype, write_safetensors
 from setsail.models.sources import NOT_STATED, BaseSource, folder_licence, resolve_base
 from setsail.models.weights import read_json, weight_files
@@ -35,6 +36,7 @@ class BaseInfo:
     """What was imported; `licence` is "not stated" where the source says nothing."""
 
     source: BaseSource
+    kind: Kind
     architecture: str
     num_parameters: int
     context: int
@@ -58,14 +60,14 @@ def import_base(name: str | BaseSource, out: Path, log: Log) -> BaseInfo:
         folder = hub.fetch(source.name, hub.resolve_commit(source.name), log) if is_hub else Path(source.location)
         licence = folder_licence(folder) if licence == NOT_STATED else licence
         _import_folder(folder, out, log)
-    config = read_config(out)
+    config, kind = read_config(out), read_kind(out)
     sizes = [torch.Size(shape).numel() for _, shape, _ in layout_of(out).values()]
     context = int(getattr(config, "max_position_embeddings", 0))
-    return BaseInfo(source, str((config.architectures or [""])[0]), sum(sizes), context, licence)
+    return BaseInfo(source, kind, str((config.architectures or [""])[0]), sum(sizes), context, licence)
 
 
 def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of an HF folder, in evaluation mode, with our attention for packed rows.
+    """The model of an HF folder, of whichever kind it is, in evaluation mode, with our attention for packed rows.
 
     Raises: ModelError for a folder that is damaged, incomplete, or needs code of its author.
     """
@@ -73,7 +75,7 @@ def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
     config = read_config(folder)
     weight_files(folder)
     transformers_logging.disable_progress_bar()
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AUTO_CLASSES[_kind(config, folder)].from_pretrained(
         folder,
         config=config,
         dtype=dtype,
@@ -106,7 +108,7 @@ def load_gguf_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     names = gguf_model.gguf_shapes(gguf, config)
     weights = {name: gguf_model.gguf_tensor(gguf, config, name).to(dtype) for name in names}
     transformers_logging.disable_progress_bar()
-    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model_class: Any = MODEL_CLASSES["decoder"][type(config)]
     model = model_class.from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, attn_implementation=attention.NAME
     )
@@ -116,8 +118,8 @@ def load_gguf_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 def read_config(folder: Path) -> PreTrainedConfig:
     """The configuration of a model folder.
 
-    Raises: ModelError when it needs code from the folder, is quantised, or is no causal language model that
-    transformers knows.
+    Raises: ModelError when it needs code from the folder, is quantised, or is no language model that transformers
+    knows.
     """
     raw = read_json(folder / "config.json")
     place = str(folder / "config.json")
@@ -131,9 +133,22 @@ def read_config(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f'transformers cannot read it (model_type "{raw.get("model_type")}")', place=place) from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(f'a "{config.model_type}" model does not generate text', place=place)
+    _kind(config, folder)
     return config
+
+
+def read_kind(folder: Path) -> Kind:
+    """Which kind of language model a folder holds. Raises: ModelError as `read_config` does."""
+    return _kind(read_config(folder), folder)
+
+
+def _kind(config: PreTrainedConfig, folder: Path) -> Kind:
+    kind = kind_of(config)
+    if kind is None:
+        named = f" ({config.architectures[0]})" if config.architectures else ""
+        what = f'a "{config.model_type}" model{named} does not generate text, nor fill it in'
+        raise ModelError(what, place=str(folder / "config.json"))
+    return kind
 
 
 def _check_complete(model: PreTrainedModel, report: dict[str, Any], folder: Path) -> None:
@@ -183,7 +198,7 @@ def _import_folder(folder: Path, out: Path, log: Log) -> None:
     _import_tokenizer_settings(folder, out)
     if (folder / "generation_config.json").is_file():
         shutil.copyfile(folder / "generation_config.json", out / "generation_config.json")
-    else:
+    elif kind_of(config) != "encoder":
         _write_json(out / "generation_config.json", _generation_settings(config))
 
 

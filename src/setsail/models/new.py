@@ -11,9 +11,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
     GenerationConfig,
     LlamaConfig,
     ModernBertConfig,
@@ -24,14 +21,10 @@ from transformers import (
 
 from setsail.base.errors import ModelError
 from setsail.models import attention, shapes
-from setsail.models.shapes import Derived, Dimensions, Kind, Training
+from setsail.models.kinds import AUTO_CLASSES
+from setsail.models.shapes import Derived, Dimensions, Training
 
 EPSILON = 1e-5
-AUTO_CLASSES: dict[Kind, Any] = {
-    "decoder": AutoModelForCausalLM,
-    "encoder": AutoModelForMaskedLM,
-    "seq2seq": AutoModelForSeq2SeqLM,
-}
 RESIDUAL_OUTPUTS = ("o_proj.weight", "down_proj.weight")
 
 
@@ -171,8 +164,7 @@ def _modernbert(d: Dimensions, tokens: SpecialIds) -> PreTrainedConfig:
         initializer_range=d.initializer_range,
         initializer_cutoff_factor=6.0,  # no cut: the usual 2 draws all weights again until none is beyond
         norm_eps=EPSILON,
-        # Every layer sees the whole document: a window is a loss on rows this short, and packed rows know none that
-        # looks both ways.
+        # Every layer sees the whole document: a window is a loss on rows this short.
         layer_types=["full_attention"] * d.num_layers,
         rope_parameters={"full_attention": dict(angles), "sliding_attention": dict(angles)},
         tie_word_embeddings=d.tied,

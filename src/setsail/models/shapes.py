@@ -12,11 +12,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from setsail.base.errors import RecipeError, did_you_mean
+from setsail.base.recipe import Kind
 
-Kind = Literal["decoder", "encoder", "seq2seq"]
 Value = int | float | bool | str
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

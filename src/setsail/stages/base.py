@@ -11,7 +11,7 @@ import torch
 
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError
-from setsail.base.recipe import New
+from setsail.base.recipe import Kind, New
 from setsail.data.row import iterate_rows
 from setsail.models.load import import_base, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
@@ -65,7 +65,7 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         # First what could be refused, then what takes time.
-        derive("decoder", base.new, vocabulary=base.vocabulary, context=recipe.training.context)
+        derive(base.kind, base.new, vocabulary=base.vocabulary, context=recipe.training.context)
         texts = (row.text for row in iterate_rows(data.file("train.parquet")))
         tokenizer = train_tokenizer(
             texts,
@@ -73,16 +73,17 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
             vocabulary=base.vocabulary,
             context=recipe.training.context,
             pre_tokenizer=PRE_TOKENIZERS[NEW_PRE_TOKENIZER](),
+            kind=base.kind,
         )
-        shape = derive("decoder", base.new, vocabulary=tokenizer.num_tokens, context=recipe.training.context)
+        shape = derive(base.kind, base.new, vocabulary=tokenizer.num_tokens, context=recipe.training.context)
         log.say("\n".join(f"  {line}" for line in describe(shape).splitlines()))
-        assert tokenizer.eos_id is not None
-        ids = SpecialIds(bos=tokenizer.eos_id, eos=tokenizer.eos_id, pad=tokenizer.eos_id)
+        ids = _special_ids(tokenizer, base.kind)
         model = build_model(shape, seed=recipe.seed, dtype=torch.bfloat16, tokens=ids)
         save_model(model, draft)
         origin = {"kind": "new", "name": recipe.base_name, "origin": "made here from the recipe's data"}
         return {
             "source": origin,
+            "kind": base.kind,
             "architecture": type(model).__name__,
             "num_parameters": model.num_parameters(),
             "context": recipe.training.context,
@@ -93,6 +94,35 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
 
     settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}
     return make(voyage, StageSpec("base", settings, {"data": data}, {}), build)
+
+
+def _special_ids(tokenizer: Tokenizer, kind: Kind) -> SpecialIds:
+    """Which tokens of a tokenizer made here begin, end and pad a text of this kind of model."""
+    named = {role: tokenizer.token_id(token) for role, token in tokenizer.named.items()}
+    begin, end = ("cls_token", "sep_token") if kind == "encoder" else ("bos_token", "eos_token")
+    last = named[end]
+    assert last is not None, "a tokenizer made here has a token that ends a text"
+    # A decoder's texts are parted by one token, which begins, ends and pads them.
+    return SpecialIds(bos=last if kind == "decoder" else named.get(begin), eos=last, pad=named["pad_token"])
+
+
+def kind_of_base(artifact: Artifact) -> Kind:
+    """Which kind of language model a base is; runs that are older than the other kinds have decoders only."""
+    return artifact.metrics.get("kind", "decoder")
+
+
+def refuse_to_write_text(base: Artifact) -> None:
+    """Raises: ModelError for a model that restores hidden text: it answers nobody."""
+    kind = kind_of_base(base)
+    if kind != "decoder":
+        what = (
+            "an encoder reads texts and fills in" if kind == "encoder" else "a seq2seq model only restores what is cut"
+        )
+        raise ModelError(
+            f"{what}: there is nothing to export for a server, to serve or to chat with",
+            place=f"base of kind {kind}",
+            hint="setsail run scores and checks it; its folder is an ordinary one for transformers, to be fine-tuned",
+        )
 
 
 def tokenizer_of(artifact: Artifact) -> Tokenizer:

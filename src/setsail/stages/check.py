@@ -54,19 +54,10 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
     Raises:
         CheckRefused: naming the first stage that differs.
     """
-    recipe, refused = voyage.recipe, voyage.run.path / REFUSED
+    recipe = voyage.recipe
 
     def build(draft: Path) -> Mapping[str, Any]:
-        verdict = _check(voyage, forms)
-        text = json.dumps(verdict.as_json(), ensure_ascii=False, indent=1) + "\n"
-        for line in table(verdict):
-            voyage.log.say(f"  {line}")
-        if verdict.breach is not None:
-            write_atomically(refused, text)
-        verdict.refuse_on_breach()
-        refused.unlink(missing_ok=True)
-        write_atomically(draft / RESULT, text)
-        return {"passed": True, "num_comparisons": len(verdict.findings)}
+        return refuse_or_write(voyage, _check(voyage, forms), draft)
 
     parents = {"base": forms.base, "trained": forms.trained, "merged": forms.merged, "served": forms.served}
     settings = {
@@ -75,6 +66,24 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
         "weights": list(recipe.export.weights),
     }
     return make(voyage, StageSpec("check", settings, parents, {}), build)
+
+
+def refuse_or_write(voyage: Voyage, verdict: Verdict, draft: Path) -> dict[str, Any]:
+    """Says every comparison and writes the verdict into the draft; the metrics of its manifest.
+
+    Raises:
+        CheckRefused: on a breach, whose figures are left in faithfulness-refused.json.
+    """
+    refused = voyage.run.path / REFUSED
+    text = json.dumps(verdict.as_json(), ensure_ascii=False, indent=1) + "\n"
+    for line in table(verdict):
+        voyage.log.say(f"  {line}")
+    if verdict.breach is not None:
+        write_atomically(refused, text)
+    verdict.refuse_on_breach()
+    refused.unlink(missing_ok=True)
+    write_atomically(draft / RESULT, text)
+    return {"passed": True, "num_comparisons": len(verdict.findings)}
 
 
 def _check(voyage: Voyage, forms: Forms) -> Verdict:

@@ -29,6 +29,7 @@ from setsail.stages.base import tokenizer_of
 from setsail.stages.data import read_parts
 from setsail.stages.engines import file_to_serve, open_process
 from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.objectives import lesson_of
 from setsail.stages.probes import fits
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.render import render
@@ -140,9 +141,10 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
     def nats(rows: Sequence[Row]) -> list[float]:
         model = load_model(forms.weights.path, dtype=compute_dtype())
         move(model, device())
-        scored = examples_of(rows, tokenizer, recipe)
+        lesson = lesson_of(recipe, "decoder", tokenizer)
+        scored = examples_of(rows, tokenizer, recipe, lesson)
         with torch.inference_mode():
-            paid = nats_of(model, scored.examples)
+            paid = nats_of(model, scored.examples, lesson)
         by_row = dict.fromkeys((row.id for row in rows), 0.0)
         for example, value in zip(scored.examples, paid, strict=True):
             by_row[example.row_id] += value

@@ -6,48 +6,54 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from setsail.base.recipe import Recipe
 from setsail.data.row import Row
+from setsail.stages.objectives import Lesson
 from setsail.stages.tokenise import Account, Rendering, examples_from
-from setsail.tokens.pack import Example, make_batch, pack
+from setsail.tokens.pack import Example
 from setsail.tokens.tokenizer import Tokenizer
-from setsail.train.loss import row_nats
 
+SCORING = "scoring"  # the draw of what is hidden wherever models are compared
 _TOKENS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples of some rows."""
+    """Examples of some rows, and what became of each row."""
 
     examples: list[Example]
     account: Account
     tokenizer: Tokenizer
+    lesson: Lesson
 
     @cached_property
-    def num_bytes(self) -> int:
-        """The UTF-8 length of the supervised text, special tokens left out."""
-        return sum(_supervised_bytes(example, self.tokenizer) for example in self.examples)
+    def num_bytes(self) -> list[int]:
+        """The UTF-8 length of the text scored in each, special tokens left out."""
+        return [_supervised_bytes(each, self.tokenizer) for each in self.lesson.drawn(self.examples, SCORING)]
 
 
-def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe) -> Examples:
-    """Every row as the recipe's task renders it, nothing left out in silence."""
-    account = Account()
-    return Examples(list(examples_from(rows, tokenizer, Rendering.of(recipe), account)), account, tokenizer)
+def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> Examples:
+    """Every row as the lesson reads it, nothing left out in silence."""
+    account, rendering = Account(), Rendering.of(recipe, lesson.reads)
+    return Examples(list(examples_from(rows, tokenizer, rendering, account)), account, tokenizer, lesson)
 
 
-def nats_of(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:
+def nats_of(model: PreTrainedModel, examples: Sequence[Example], lesson: Lesson) -> list[float]:
     """What the model pays for each example's supervised tokens, in nats, in the examples' order."""
-    longest = max((len(example.ids) for example in examples), default=0)
+    sizes = lesson.sizes(np.array([len(example.ids) for example in examples], dtype=np.int32)).tolist()
     nats = [0.0] * len(examples)
-    for members in pack(examples, max(longest, _TOKENS_AT_ONCE), "scoring"):
-        values = row_nats(model, make_batch([examples[index] for index in members]))
+    for members in lesson.arrange(sizes, max([*sizes, _TOKENS_AT_ONCE]), SCORING):
+        values = lesson.objective.row_nats(model, lesson.batch(examples, members, SCORING))
         for index, (value, _) in zip(members, values, strict=True):
             nats[index] = value
     return nats
 
 
 def _supervised_bytes(example: Example, tokenizer: Tokenizer) -> int:
-    return len(tokenizer.decode(example.ids[example.loss_mask].tolist()).encode("utf-8"))
+    ids = example.ids[example.loss_mask]
+    if tokenizer.is_byte_level:
+        return int(tokenizer.token_sizes[ids].sum())  # a token may be part of a character
+    return len(tokenizer.decode(ids.tolist()).encode("utf-8"))

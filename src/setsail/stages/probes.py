@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from setsail.compress.observe import observe_model
 from setsail.data.row import Row
 from setsail.evaluate.question import choose_rows, question_of
 from setsail.stages.examples import nats_of
+from setsail.stages.objectives import Lesson, lesson_of
 from setsail.tasks.registry import find_task
 from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example
@@ -118,12 +120,12 @@ def observe_torch(
         max_new_tokens=recipe.check.max_new_tokens,
         render_ids=lambda probe: prompt_ids(probe, tokenizer),
         decode=tokenizer.decode,
-        nats_of=_probe_nats,
+        nats_of=partial(_probe_nats, lesson=lesson_of(recipe, "decoder", tokenizer)),
     )
 
 
 @torch.no_grad()
-def _probe_nats(model: PreTrainedModel, probe: Probe) -> float:
+def _probe_nats(model: PreTrainedModel, probe: Probe, *, lesson: Lesson) -> float:
     ids = np.array(probe.prompt_ids + probe.answer_ids, dtype=np.int32)
     mask = np.arange(len(ids)) >= len(probe.prompt_ids)
-    return nats_of(model, [Example(ids, mask, probe.row_id)])[0]
+    return nats_of(model, [Example(ids, mask, probe.row_id)], lesson)[0]

@@ -16,9 +16,10 @@ from setsail.data.row import iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.report import facts
 from setsail.evaluate.report.build import build as build_report
-from setsail.stages.base import tokenizer_of
+from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.check import RESULT
-from setsail.stages.examples import examples_of
+from setsail.stages.examples import SCORING, examples_of
+from setsail.stages.objectives import lesson_of
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.render import describe
 from setsail.train.journal import read_journal
@@ -51,16 +52,31 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
         faithfulness=_faithfulness(made["check"]),
         files=tuple(
             facts.FileFact(f"{artifact.path.name}/{name}", entry["bytes"], entry["sha256"])
-            for artifact in (trained, made["merged"], made["gguf"])
+            for artifact in (trained, *(made[stage] for stage in ("merged", "gguf") if stage in made))
             for name, entry in artifact.manifest.files.items()
         ),
         origins=_origins(voyage, made),
-        commands=(
-            facts.Command(f"setsail serve {voyage.run.path}", "answer over HTTP, with a chat page"),
-            facts.Command(f"setsail chat {voyage.run.path}", "talk to it in the terminal"),
-            facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped"),
-        ),
+        commands=_commands(voyage, made),
     )
+
+
+def _commands(voyage: Voyage, made: Mapping[str, Artifact]) -> tuple[facts.Command, ...]:
+    again = facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped")
+    if kind_of_base(made["base"]) != "decoder":
+        return (facts.Command(how_to_load(made), "in Python: load it with plain transformers"), again)
+    return (
+        facts.Command(f"setsail serve {voyage.run.path}", "answer over HTTP, with a chat page"),
+        facts.Command(f"setsail chat {voyage.run.path}", "talk to it in the terminal"),
+        again,
+    )
+
+
+def how_to_load(made: Mapping[str, Artifact]) -> str:
+    """A line of Python that loads a model which restores hidden text."""
+    folder = made["merged"].path
+    if kind_of_base(made["base"]) == "encoder":
+        return f'transformers.pipeline("fill-mask", "{folder}")'
+    return f'transformers.AutoModelForSeq2SeqLM.from_pretrained("{folder}")'
 
 
 def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
@@ -68,7 +84,9 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     tokenizer = tokenizer_of(made["base"])
     rows = list(islice(iterate_rows(made["data"].file("train.parquet")), NUM_SHOWN * 4))
     origin = {row.id: row.origin for row in rows}
-    shown = examples_of(rows, tokenizer, voyage.recipe).examples[:NUM_SHOWN]
+    lesson = lesson_of(voyage.recipe, kind_of_base(made["base"]), tokenizer)
+    fitting = examples_of(rows, tokenizer, voyage.recipe, lesson).examples
+    shown = lesson.drawn(fitting[:NUM_SHOWN], SCORING)
     return facts.DataFacts(
         source=voyage.recipe.data.source,
         waterfall=tuple(facts.WaterfallStep(step["name"], step["num_rows"]) for step in summary["steps"]),
@@ -86,6 +104,7 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
 
 def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
     metrics, recipe = trained.metrics, voyage.recipe.training
+    measure = next((name for point in metrics["validation"] for name in point if name != "step"), "bits_per_byte")
     plan = metrics["plan"]
     num_tokens = 0
     points = []
@@ -109,7 +128,8 @@ def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
             actual_memory_bytes=metrics["actual_memory_bytes"],
         ),
         steps=tuple(points),
-        validation=tuple(facts.ValidationPoint(v["step"], v["bits_per_byte"]) for v in metrics["validation"]),
+        validation=tuple(facts.ValidationPoint(v["step"], v[measure]) for v in metrics["validation"]),
+        measure=measure,
         truncated=tuple(plan["truncated"]),
     )
 

@@ -22,7 +22,7 @@ from setsail.evaluate.evaluation import read_evaluation
 from setsail.serve.client import Client
 from setsail.serve.models import ServedModel
 from setsail.serve.run import refuse_open_door, serve, take_port
-from setsail.stages.base import tokenizer_of
+from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.engines import context_of, file_to_serve, open_process
 
 _LEAVE_SECONDS = 40.0
@@ -31,6 +31,8 @@ _LEAVE_SECONDS = 40.0
 def read_run(path: Path) -> tuple[Run, Recipe]:
     """A run and its resolved recipe."""
     run = Run(path)
+    if "base" in run.current():
+        refuse_to_write_text(run.artifact("base", verify=False))
     run.artifact("gguf", verify=False)
     return run, load_recipe(path / "recipe.yaml").recipe
 
@@ -149,6 +151,7 @@ def serve_after_voyage(path: Path) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty() and read_environment().interactive_allowed:
         serve_run(path)
         return
+    read_run(path)
     log = Log()
     question = _first_question(Run(path))
     with served_apart(path) as address, Client(address) as client:

@@ -24,7 +24,7 @@ from setsail.base.errors import DamagedArtifact, SetsailError, UserError
 from setsail.base.files import explained_os_errors
 from setsail.base.recipe import Recipe
 from setsail.data.row import Row, iterate_rows, num_row_groups
-from setsail.tasks.registry import find_task
+from setsail.tasks.registry import find_example
 from setsail.tasks.task import Dropped, Overlong
 from setsail.tokens.pack import Example
 from setsail.tokens.store import write_store
@@ -36,15 +36,15 @@ ACCOUNT = "account.json"
 
 @dataclass(frozen=True)
 class Rendering:
-    """What of a recipe decides how a row becomes examples."""
+    """What decides how a row becomes examples; `reads` is a task, or "passage"."""
 
-    task: str
+    reads: str
     context: int
     overlong: Overlong
 
     @classmethod
-    def of(cls, recipe: Recipe) -> Rendering:
-        return cls(recipe.task, recipe.training.context, recipe.data.overlong)
+    def of(cls, recipe: Recipe, reads: str) -> Rendering:
+        return cls(reads, recipe.training.context, recipe.data.overlong)
 
 
 @dataclass
@@ -84,17 +84,17 @@ class Account:
 def examples_from(
     rows: Iterable[Row], tokenizer: Tokenizer, rendering: Rendering, account: Account
 ) -> Iterator[Example]:
-    """Every row as its task renders it, in order; a row at a time is in memory.
+    """Every row as it is read, in order; a row at a time is in memory.
 
     Mutates: `account`, in which each row is counted.
 
     Raises:
         SetsailError: whatever went wrong, with the row's id and origin in its place.
     """
-    task = find_task(rendering.task)
+    example_of = find_example(rendering.reads)
     for row in rows:
         try:
-            made = task.example(row, tokenizer, rendering.context, rendering.overlong)
+            made = example_of(row, tokenizer, rendering.context, rendering.overlong)
         except UserError as error:
             place = f"row {row.id} of {row.origin}" + (f"; {error.place}" if error.place else "")
             raise type(error)(error.message, place=place, hint=error.hint) from error

@@ -54,13 +54,19 @@ class _Work:
 
 
 def make_tokens(
-    voyage: Voyage, base: Artifact, data: Artifact, tokenizer: Tokenizer, *, num_processes: int | None = None
+    voyage: Voyage,
+    base: Artifact,
+    data: Artifact,
+    tokenizer: Tokenizer,
+    reads: str,
+    *,
+    num_processes: int | None = None,
 ) -> Artifact:
     """The store of the training rows' examples, by the base's tokenizer; its metrics are their account.
 
     `num_processes` is by default the number of cores; the store does not depend on it.
     """
-    rendering = Rendering.of(voyage.recipe)
+    rendering = Rendering.of(voyage.recipe, reads)
 
     def build(draft: Path) -> Mapping[str, Any]:
         rows = data.file("train.parquet")

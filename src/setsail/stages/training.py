@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,15 +30,17 @@ from setsail.models.kernels.library import must_compile, why_not
 from setsail.models.load import load_model, save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
-from setsail.stages.base import LEARNING_RATES, tokenizer_of
+from setsail.stages.base import LEARNING_RATES, kind_of_base, tokenizer_of
 from setsail.stages.examples import Examples, examples_of, nats_of
+from setsail.stages.objectives import Lesson, lesson_of
 from setsail.stages.probes import observe_trainer
-from setsail.stages.samples import written
+from setsail.stages.restoration import observe_restoring_trainer
+from setsail.stages.samples import refuse_samples_without_mask
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import Account
 from setsail.stages.tokens import account_of, make_tokens
 from setsail.stages.tracking import FOLDER, tracked
-from setsail.tokens.pack import Batch, Example, make_batch
+from setsail.tokens.pack import Example
 from setsail.tokens.render import describe as describe_runs
 from setsail.tokens.steps import Packing, Steps, steps_of
 from setsail.tokens.store import Store, open_store
@@ -48,6 +50,7 @@ from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
 from setsail.train.loop import Step, TrainingDiverged
+from setsail.train.objective import Batch
 from setsail.train.optimizer import MasterWeights, build_optimizer
 from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
 from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resumably
@@ -69,6 +72,7 @@ class _Task:
     voyage: Voyage
     base: Artifact
     tokenizer: Tokenizer
+    lesson: Lesson
     train: Store
     account: Account  # of the rows that `train` was made of
     validation: Examples
@@ -118,10 +122,13 @@ class _Attempt:
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     recipe, tokenizer = voyage.recipe, tokenizer_of(base)
     key = recipe.training_key
-    tokens = make_tokens(voyage, base, data, tokenizer)
+    lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
+    if lesson.kind != "decoder":
+        refuse_samples_without_mask(recipe.training.watch.samples)
+    tokens = make_tokens(voyage, base, data, tokenizer, lesson.reads)
     train, account = open_store(tokens.path), account_of(tokens)
     validation_rows = islice(iterate_rows(data.file("validation.parquet")), MOST_VALIDATION_ROWS)
-    validation = examples_of(validation_rows, tokenizer, recipe)
+    validation = examples_of(validation_rows, tokenizer, recipe, lesson)
     test = choose_rows(iterate_rows(data.file("test.parquet")), MOST_TEST_ROWS, seed=recipe.seed)
     if not train:
         raise DataError(
@@ -129,7 +136,7 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
-    return _Task(voyage, base, tokenizer, train, account, validation, test)
+    return _Task(voyage, base, tokenizer, lesson, train, account, validation, test)
 
 
 def _learn(task: _Task, draft: Path) -> None:
@@ -145,7 +152,7 @@ def _learn(task: _Task, draft: Path) -> None:
     if must_compile():
         log.say("  kernels     compiled for this processor, once: some ten seconds")
     log.say(f"  {_fuse(model)}")
-    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
+    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed, task.lesson)
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
     optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
@@ -156,6 +163,7 @@ def _learn(task: _Task, draft: Path) -> None:
         seed=task.voyage.recipe.seed,
         save_every=recipe.watch.save_every,
         fingerprint={"recipe": recipe.model_dump(mode="json"), "seed": task.voyage.recipe.seed, "steps": len(steps)},
+        objective=task.lesson.objective,
     )
     start = restore(optimizer, course, folder=draft, say=log.say)
     if start:
@@ -164,10 +172,20 @@ def _learn(task: _Task, draft: Path) -> None:
     _train(task, model, steps, _Attempt(draft, course, optimizer, start))
     _save_weights(task, model, draft)
     write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
-    log.say(
-        f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
+    _observe(task, model, draft)
+
+
+def _observe(task: _Task, model: PreTrainedModel, draft: Path) -> None:
+    """What the trainer itself makes of held-out rows: what every later form of the model is held against."""
+    recipe = task.voyage.recipe
+    answers = "answers" if task.lesson.kind == "decoder" else "fills in"
+    task.voyage.log.say(
+        f"  the trainer itself {answers} {recipe.check.prompts} held-out rows, to be held against later"
     )
-    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.test)
+    if task.lesson.kind == "decoder":
+        reference = observe_trainer(recipe, model, task.tokenizer, task.test)
+    else:
+        reference = observe_restoring_trainer(recipe, model, task.tokenizer, task.test, task.lesson)
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
@@ -210,32 +228,38 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(
-    train: Store,
-    recipe: Finetune | Pretrain,
-    seed: int,
-    batch_of: Callable[[list[Example], int, int], Batch] = lambda examples, epoch, seed: make_batch(examples),
-) -> Steps[Batch]:
-    """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed.
+def plan_steps(train: Store, recipe: Finetune | Pretrain, seed: int, lesson: Lesson) -> Steps[Batch]:
+    """Every step of the run, each a list of micro-batches; a function of the rows, the recipe and the seed.
 
-    `batch_of(examples, epoch, seed)` makes a micro-batch when it is asked for.
+    Each is made when it is asked for. Each epoch has its own draw: where tokens are hidden, they are others each time.
     """
-    lengths = train.lengths
-    capacity = max(int(lengths.max()), min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
-    bins_per_step = max(1, recipe.batch_tokens // capacity)
-    packing = Packing(lengths, train.num_supervised, capacity, bins_per_step, recipe.epochs, seed)
+    sizes = lesson.sizes(train.lengths)
+    capacity = max(int(sizes.max()), min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
+    packing = Packing(
+        lengths=sizes,
+        num_supervised=lesson.num_targets(train.lengths, train.num_supervised),
+        capacity=capacity,
+        bins_per_step=max(1, recipe.batch_tokens // capacity),
+        epochs=recipe.epochs,
+        seed=seed,
+        arrange=lesson.arrange,
+    )
+
+    def batch_of(examples: Sequence[Example], epoch: int, seed: int) -> Batch:
+        return lesson.batch(examples, range(len(examples)), str(seed))
+
     return steps_of(packing, train, batch_of)
 
 
 def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path) -> Plan:
-    timed, account = probe(model, steps[0]), task.account
+    account = task.account
     plan = make_plan(
         model,
         steps,
         num_rows=len(task.train),
         num_truncated=account.num_cut,
         truncated=account.cut,
-        probe=timed,
+        probe=probe(model, steps[0], task.lesson.objective),
     )
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
@@ -247,8 +271,9 @@ def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path)
 
 def _show_rows(task: _Task) -> None:
     """Three rendered rows, the supervised tokens between ⟦ and ⟧."""
-    for example in task.train[:NUM_SHOWN]:
-        runs = describe_runs(example, task.tokenizer)
+    for index, example in enumerate(task.train[:NUM_SHOWN]):
+        drawn = task.lesson.draw(example, f"{task.voyage.recipe.seed}:0:{index}")
+        runs = describe_runs(drawn, task.tokenizer)
         text = "".join(f"⟦{part}⟧" if supervised else part for part, supervised in runs)
         task.voyage.log.say(f"  row {example.row_id}, what is learned stands in ⟦ ⟧:")
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
@@ -279,9 +304,9 @@ def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
                 record = _validate(task, model, step.index)
                 journal.append(record)
-                track(step.index, {"validation_bits_per_byte": record["bits_per_byte"]})
-                progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
-                if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
+                track(step.index, {task.lesson.measure: record[task.lesson.measure]})
+                progress.advance(0, validation=_bits(task, record))
+                if watch.patience and best_of(read_journal(draft / VALIDATION), task.lesson.measure) == record:
                     keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
         journal.flush()
@@ -301,7 +326,8 @@ def _until_stopped(
     def reason_to_stop() -> str | None:
         if watch.max_minutes is not None and spent >= 60 * watch.max_minutes:
             return f"{watch.max_minutes:g} minutes of training are over"
-        if watch.patience and is_out_of_patience(read_journal(draft / VALIDATION), watch.patience):
+        curve = read_journal(draft / VALIDATION)
+        if watch.patience and is_out_of_patience(curve, watch.patience, task.lesson.measure):
             return f"{watch.patience} validations in a row were no better"
         return None
 
@@ -320,8 +346,8 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     curve, log = read_journal(attempt.draft / VALIDATION), task.voyage.log
     if not curve:
         return
-    log.say(f"  validation {curve[0]['bits_per_byte']:.3f} → {curve[-1]['bits_per_byte']:.3f} bits per byte")
-    best = best_of(curve)
+    log.say(f"  validation {curve[0][task.lesson.measure]:.3f} → {_bits(task, curve[-1])}")
+    best = best_of(curve, task.lesson.measure)
     if task.recipe.watch.patience is None or best["step"] in (0, curve[-1]["step"]):
         return
     weights = take_best(attempt.draft / CHECKPOINTS, best["step"])
@@ -329,7 +355,11 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
     attempt.optimizer.restore(weights, attempt.optimizer.state())
-    log.say(f"  back to the weights of step {best['step']}: {best['bits_per_byte']:.3f} bits per byte")
+    log.say(f"  back to the weights of step {best['step']}: {_bits(task, best)}")
+
+
+def _bits(task: _Task, record: Mapping[str, Any]) -> str:
+    return f"{record[task.lesson.measure]:.3f} {task.lesson.measure.replace('_', ' ')}"
 
 
 def _figures(step: Step) -> dict[str, float]:
@@ -354,8 +384,7 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
     beginnings = task.recipe.watch.samples
     if not beginnings:
         return
-    recipe = task.voyage.recipe
-    texts = written(model, task.tokenizer, beginnings, task=recipe.task, seed=recipe.seed)
+    texts = task.lesson.samples(model, beginnings)
     with open_journal(draft / SAMPLES, start=step - 1) as journal:
         journal.append({"step": step, "texts": texts})
     for text in texts:
@@ -363,6 +392,6 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
 
 
 def _validate(task: _Task, model: PreTrainedModel, step: int) -> dict[str, Any]:
-    """Bits per byte of the validation rows' answers at a step."""
-    nats = sum(nats_of(model, task.validation.examples))
-    return {"step": step, "bits_per_byte": nats / math.log(2) / task.validation.num_bytes}
+    """Bits per byte of what is learned of the validation rows, at a step."""
+    nats = sum(nats_of(model, task.validation.examples, task.lesson))
+    return {"step": step, task.lesson.measure: nats / math.log(2) / sum(task.validation.num_bytes)}

@@ -14,11 +14,11 @@ from setsail.base.log import Log, duration
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
-from setsail.stages import check, evaluate
-from setsail.stages.base import make_base
+from setsail.stages import check, evaluate, restoration
+from setsail.stages.base import kind_of_base, make_base, refuse_to_write_text
 from setsail.stages.data import make_data
 from setsail.stages.export import make_gguf, make_merged
-from setsail.stages.report import make_report
+from setsail.stages.report import how_to_load, make_report
 from setsail.stages.stage import Voyage
 from setsail.stages.training import make_training
 
@@ -77,9 +77,13 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until == "prepare":
         return made
     made["base"] = make_base(voyage, made["data"])
+    if until == "export":
+        refuse_to_write_text(made["base"])
     trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
     if until in ("finetune", "pretrain"):
         return made
+    if kind_of_base(made["base"]) != "decoder":
+        return _sail_on_restoring(voyage, until, made)
     licence = made["base"].metrics["licence"]
     made["merged"] = make_merged(voyage, made["base"], trained)
     made["gguf"] = _served(voyage, made["merged"], "gguf", licence)
@@ -93,6 +97,19 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until in ("check", "report"):
         forms = check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
         made["check"] = check.make_check(voyage, forms)
+    if until == "report":
+        made["report"] = make_report(voyage, made)
+    return made
+
+
+def _sail_on_restoring(voyage: Voyage, until: str, made: dict[str, Artifact]) -> dict[str, Artifact]:
+    """The end of a voyage whose model restores hidden text: no file to serve, all else."""
+    base, trained = made["base"], made["pretrain"]
+    saved = made["merged"] = make_merged(voyage, base, trained)
+    if until in ("evaluate", "report"):
+        made["evaluate"] = restoration.make_restoration_evaluation(voyage, made["data"], base, saved)
+    if until in ("check", "report"):
+        made["check"] = restoration.make_restoration_check(voyage, base, trained, saved)
     if until == "report":
         made["report"] = make_report(voyage, made)
     return made
@@ -117,6 +134,7 @@ def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
     run = voyage.run.path
     if until == "report":
         voyage.log.say(f"read   {made['report'].path / 'report.html'}")
-        voyage.log.say(f"next   setsail serve {run}")
+        is_served = kind_of_base(made["base"]) == "decoder"
+        voyage.log.say(f"next   setsail serve {run}" if is_served else f"next   {how_to_load(made)}")
     else:
         voyage.log.say(f"next   setsail run {voyage.loaded.path}")

@@ -31,6 +31,9 @@ class Dropped:
     detail: str
 
 
+ReadRow = Callable[[Row, Tokenizer, int, Overlong], tuple[Example, ...] | Dropped]
+
+
 @dataclass(frozen=True)
 class Task:
     """One kind of work.
@@ -41,7 +44,7 @@ class Task:
     """
 
     name: str
-    example: Callable[[Row, Tokenizer, int, Overlong], tuple[Example, ...] | Dropped]
+    example: ReadRow
     prompt: Callable[[Row, Tokenizer], list[int]]
     reference: Callable[[Row], str]
     metrics: tuple[str, ...]

@@ -7,7 +7,7 @@ at zero, no target points into another document), and the order is a function of
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -40,6 +40,8 @@ class Example:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Documents in one row of T tokens. `targets[t]` is the token after t, or -100 where nothing is learned.
+
+    In a row that was masked, `targets[t]` is the token that stood at t.
 
     Shapes: input_ids, positions, targets [T]; document_starts [D+1], the first 0 and the last T.
     """
@@ -107,6 +109,9 @@ def pack_lengths(lengths: Sequence[int], capacity: int, order_seed: int | str) -
     return bins
 
 
+Arrange = Callable[[Sequence[int], int, int | str], list[list[int]]]  # as `pack_lengths`
+
+
 def epoch_bins(examples: Sequence[Example], capacity: int, seed: int, epoch: int) -> list[list[int]]:
     """The bins of one epoch in the order in which they are trained, a function of (seed, epoch)."""
     return shuffled(pack(examples, capacity, f"{seed}:{epoch}"), f"{seed}:{epoch}")
@@ -120,15 +125,23 @@ def shuffled(bins: list[list[int]], order_seed: str) -> list[list[int]]:
 
 def make_batch(examples: Sequence[Example]) -> Batch:
     """The examples side by side, with targets already shifted."""
-    assert examples, "a batch needs an example"
-    lengths = [len(example.ids) for example in examples]
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    pairs = [(example.ids.astype(np.int64), _targets(example)) for example in examples]
+    return side_by_side(pairs, [example.row_id for example in examples])
+
+
+def side_by_side(
+    documents: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], row_ids: Sequence[str]
+) -> Batch:
+    """Documents, each its ids and its targets of the same length, as one packed row."""
+    assert documents, "a batch needs a document"
+    ids, targets = ([document[side] for document in documents] for side in (0, 1))
+    lengths = [len(document) for document in ids]
     return Batch(
-        input_ids=np.concatenate([example.ids for example in examples]).astype(np.int64),
+        input_ids=np.concatenate(ids),
         positions=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-        document_starts=starts,
-        targets=np.concatenate([_targets(example) for example in examples]),
-        row_ids=tuple(example.row_id for example in examples),
+        document_starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
+        targets=np.concatenate(targets),
+        row_ids=tuple(row_ids),
     )
 
 

@@ -113,18 +113,26 @@ def render_text(tokenizer: Tokenizer, text: str, *, generation_prompt: bool = Fa
     """
     if tokenizer.eos_id is None:
         raise ModelError("the tokenizer has no eos token, so that the model could not learn to stop")
+    inside, before = text_ids(tokenizer, text), tokenizer.text_start_ids
+    if generation_prompt:
+        return Rendered(before + inside, [False] * (len(before) + len(inside)), text, tokenizer.eos_id)
+    ids = [*before, *inside, tokenizer.eos_id]
+    mask = [False] * len(before) + [True] * (len(inside) + 1)
+    return Rendered(ids, mask, text + (tokenizer.token(tokenizer.eos_id) or ""), tokenizer.eos_id)
+
+
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The ids of a plain text alone; special tokens in it are cut apart, so that they are ordinary text.
+
+    Raises: DataError where the text is empty or holds half a character.
+    """
     _refuse_bad_text(text, "the text")
     if not text:
         raise DataError("the text is empty")
     mark = _free_mark([text])
     pieces = _Pieces(tokenizer, None, mark)
     pieces.add(_cut_controls(text, tuple(tokenizer.special_tokens), mark))
-    before = tokenizer.text_start_ids
-    if generation_prompt:
-        return Rendered(before + pieces.ids, [False] * (len(before) + len(pieces.ids)), text, tokenizer.eos_id)
-    ids = [*before, *pieces.ids, tokenizer.eos_id]
-    mask = [False] * len(before) + [True] * (len(pieces.ids) + 1)
-    return Rendered(ids, mask, text + (tokenizer.token(tokenizer.eos_id) or ""), tokenizer.eos_id)
+    return pieces.ids
 
 
 def describe(item: Masked, tokenizer: Tokenizer) -> list[tuple[str, bool]]:

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from setsail.tokens.pack import Example, pack_lengths, shuffled
+from setsail.tokens.pack import Arrange, Example, pack_lengths, shuffled
 
 WINDOW = 1 << 16  # examples packed at once: what a window's last bins waste is below a thousandth of it
 
@@ -40,7 +40,8 @@ class _Epoch:
 class Packing:
     """Where each example stands in a run of `epochs` epochs, the last of which may be a part of one.
 
-    Shapes: lengths, num_supervised [examples], in tokens. `capacity` is in tokens too, and a bin is a micro-batch.
+    Shapes: lengths, num_supervised [examples], in tokens. `capacity` is in tokens too, and a bin is a micro-batch;
+    `arrange` makes the bins of a window.
     """
 
     lengths: npt.NDArray[np.int32]
@@ -50,6 +51,7 @@ class Packing:
     epochs: float
     seed: int
     window: int = WINDOW
+    arrange: Arrange = pack_lengths
 
     def __len__(self) -> int:
         """How many steps there are."""
@@ -126,7 +128,7 @@ class Packing:
         """The bins of one window, as places in the window."""
         lengths = self.lengths[self._examples_of(number, window)].tolist()
         order_seed = f"{self.seed}:{number}" + (f":{window}" if window else "")
-        return shuffled(pack_lengths(lengths, self.capacity, order_seed), order_seed)
+        return shuffled(self.arrange(lengths, self.capacity, order_seed), order_seed)
 
     @cached_property
     def _packed(self) -> Callable[[int, int], list[list[int]]]:

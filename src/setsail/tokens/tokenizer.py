@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from setsail.base.errors import ModelError
@@ -66,6 +68,11 @@ class Tokenizer:
         return self.backend.get_vocab_size(with_added_tokens=True)
 
     @cached_property
+    def num_ids(self) -> int:
+        """One more than the largest id, which may leave gaps below it."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+
+    @cached_property
     def added_tokens(self) -> Mapping[str, int]:
         """Tokens that are matched in the text before anything else, by name; special or not."""
         return {token.content: index for index, token in self.backend.get_added_tokens_decoder().items()}
@@ -83,13 +90,36 @@ class Tokenizer:
         return named if named is not None else min(self.eos_ids, default=None)
 
     @cached_property
+    def mask_id(self) -> int | None:
+        """The token that stands for a hidden one, or None where the tokenizer has none."""
+        return self.token_id(self.named["mask_token"]) if "mask_token" in self.named else None
+
+    @cached_property
+    def sentinel_ids(self) -> list[int]:
+        """The tokens that stand for spans cut out of a text, in order: `<extra_id_0>`, `<extra_id_1>` and so on."""
+        ids: list[int] = []
+        while (found := self.token_id(f"<extra_id_{len(ids)}>")) is not None:
+            ids.append(found)
+        return ids
+
+    @cached_property
     def text_start_ids(self) -> list[int]:
         """What the tokenizer itself puts before a text (a bos token, mostly nothing)."""
+        return self._around_text[0]
+
+    @cached_property
+    def text_end_ids(self) -> list[int]:
+        """What the tokenizer itself puts behind a text (an encoder's sep, T5's eos, mostly nothing)."""
+        return self._around_text[1]
+
+    @cached_property
+    def _around_text(self) -> tuple[list[int], list[int]]:
         whole = self.backend.encode("a", add_special_tokens=True).ids
         bare = self.backend.encode("a", add_special_tokens=False).ids
         if not bare or bare[0] not in whole:
-            return []
-        return whole[: whole.index(bare[0])]
+            return [], []
+        start = whole.index(bare[0])
+        return whole[:start], whole[start + len(bare) :]
 
     @cached_property
     def is_byte_level(self) -> bool:
@@ -110,6 +140,11 @@ class Tokenizer:
         if all(character in _BYTE_OF for character in token):
             return bytes(_BYTE_OF[character] for character in token)
         return token.encode("utf-8")
+
+    @cached_property
+    def token_sizes(self) -> npt.NDArray[np.int32]:
+        """How many bytes each token of a byte-level tokenizer stands for, by id; 0 for special ones."""
+        return np.array([len(self.token_bytes(index)) for index in range(self.num_ids)], dtype=np.int32)
 
     def with_template(self, source: str) -> Tokenizer:
         """This tokenizer with another chat template."""

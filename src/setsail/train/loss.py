@@ -1,4 +1,4 @@
-"""The loss of a packed row, in nats: logits only where a token is supervised, and never all of them at once.
+"""The loss in nats, of a packed row of a decoder or of any states: logits only where a token is supervised, never all.
 
 The invariant: chunking changes neither the loss nor any gradient beyond rounding. What a token's target is was decided
 by whoever packed the row; nothing is shifted here.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from setsail.base.errors import ModelError
 from setsail.models.kernels import functions as kernels
@@ -47,28 +47,43 @@ class PackedRow(Protocol):
 def supervised_loss(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, int]:
     """The sum of nats over the supervised tokens, ready for backward, and how many they are."""
     hidden_SH, targets_S = _supervised_states(model, batch)
-    head = _head(model)
-    weights = [weight for weight in head.parameters() if weight.requires_grad]
-    nats = _ChunkedNats.apply(head, hidden_SH, targets_S, *weights)
-    return nats, len(targets_S)
+    return sum_of_nats(head_of(model), hidden_SH, targets_S), len(targets_S)
 
 
 @torch.no_grad()
 def row_nats(model: PreTrainedModel, batch: PackedRow) -> list[tuple[float, int]]:
     """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
-    with _evaluating(model):
-        hidden_SH, targets_S = _supervised_states(model, batch)
-        head = _head(model)
-        chunks = [
-            cross_entropy(_at_least_fp32(head(hidden)), targets, reduction="none")
-            for hidden, targets in _chunks(hidden_SH, targets_S, head)
-        ]
-    nats_S = torch.cat(chunks).double().cpu().numpy()
+    with evaluating(model):
+        nats_S = nats_of_each(head_of(model), *_supervised_states(model, batch))
+    return by_document(nats_S, batch)
+
+
+def sum_of_nats(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> Tensor:
+    """The sum of nats of the targets under the head's logits, ready for backward; chunk by chunk."""
+    weights = [weight for weight in head.parameters() if weight.requires_grad]
+    return _ChunkedNats.apply(head, hidden_SH, targets_S, *weights)
+
+
+def nats_of_each(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> np.ndarray:
+    """The nats of each target, float[S]; chunk by chunk, without gradient."""
+    chunks = [
+        cross_entropy(_at_least_fp32(head(hidden)), targets, reduction="none")
+        for hidden, targets in _chunks(hidden_SH, targets_S, head)
+    ]
+    return torch.cat(chunks).double().cpu().numpy()
+
+
+def by_document(nats_S: np.ndarray, batch: PackedRow) -> list[tuple[float, int]]:
+    """The nats of a packed row's targets summed by document, and how many targets each has."""
     places_S = np.flatnonzero(batch.targets != IGNORED)
     document_S = np.searchsorted(batch.document_starts, places_S, side="right") - 1
-    num_documents = len(batch.document_starts) - 1
-    nats_D = np.bincount(document_S, weights=nats_S, minlength=num_documents)
-    count_D = np.bincount(document_S, minlength=num_documents)
+    return summed(nats_S, document_S, len(batch.document_starts) - 1)
+
+
+def summed(nats_S: np.ndarray, row_S: np.ndarray, num_rows: int) -> list[tuple[float, int]]:
+    """The nats of targets summed by the row in which each stands, and how many targets each row has."""
+    nats_D = np.bincount(row_S, weights=nats_S, minlength=num_rows)
+    count_D = np.bincount(row_S, minlength=num_rows)
     return [(float(nats), int(count)) for nats, count in zip(nats_D, count_D, strict=True)]
 
 
@@ -81,9 +96,9 @@ def check_head(model: PreTrainedModel) -> None:
     """
     spread = torch.linspace(0, model.config.get_text_config().vocab_size - 1, 8, device=model.device)
     ids = spread.long()[None]  # several, since a padding token may be embedded as zeros
-    with _evaluating(model):
+    with evaluating(model):
         expected = model(input_ids=ids, use_cache=False).logits
-        ours = _head(model)(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
+        ours = head_of(model)(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
     if not torch.equal(expected, ours):
         raise ModelError(
             f"{type(model).__name__} changes its logits after the output layer; training it is not supported",
@@ -140,10 +155,11 @@ def _nats_and_gradients(
     head: nn.Module, hidden: Tensor, targets: Tensor, weights: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The nats of one chunk, and their gradient by its hidden states and by the head's weights."""
-    if type(head) is nn.Linear and head.bias is None and kernels.can_compute(head.weight):
-        logits = hidden @ head.weight.t()
+    if type(head) is nn.Linear and kernels.can_compute(head.weight):
+        logits = linear(hidden, head.weight, head.bias)
         nats = kernels.cross_entropy_(logits, targets)  # and the logits are their own gradient now
-        return nats.sum(), (logits @ head.weight, *(logits.t() @ hidden for _ in weights))
+        grads = (logits.t() @ hidden if weight is head.weight else logits.sum(dim=0) for weight in weights)
+        return nats.sum(), (logits @ head.weight, *grads)
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
         output = head(hidden)
@@ -166,7 +182,8 @@ def _chunks(hidden_SH: Tensor, targets_S: Tensor, head: nn.Module) -> Iterator[t
     return zip(hidden_SH.split(rows), targets_S.split(rows), strict=True)
 
 
-def _head(model: PreTrainedModel) -> nn.Module:
+def head_of(model: PreTrainedModel) -> nn.Module:
+    """The output layer, from states to logits."""
     head = model.get_output_embeddings()
     assert isinstance(head, nn.Module), "a language model has an output layer"
     return head
@@ -177,7 +194,8 @@ def _at_least_fp32(logits: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards in the mode that it was in."""
     was_training = model.training
     model.eval()
     try:

@@ -9,9 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
+from setsail.base.errors import ModelError
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+# How far logits may be from a model's own, relative to the largest: a few roundings of the format.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 
 
 class Batch(Protocol):
@@ -40,3 +47,16 @@ class Objective:
     check: Callable[[PreTrainedModel], None]
     loss: Callable[[PreTrainedModel, Any], tuple[Tensor, int]]
     row_nats: Callable[[PreTrainedModel, Any], list[tuple[float, int]]]
+
+
+def refuse_other_logits(model: PreTrainedModel, ours: Tensor, own: Tensor) -> None:
+    """Raises:
+    ModelError: where our logits are not the model's own within rounding: our loss would not be its loss.
+    """
+    difference, largest = (ours - own).abs().max().item(), own.abs().max().item()
+    if not difference <= TOLERANCE[own.dtype] * largest:
+        raise ModelError(
+            f"the logits of {type(model).__name__} differ by {difference:.3g} (of {largest:.3g}) from what training "
+            "would compute: training it is not supported",
+            hint="take a base of another family: ModernBERT or BERT to fill in, T5 to write spans",
+        )

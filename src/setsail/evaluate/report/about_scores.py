@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from setsail.evaluate import numbers, verdict
+from setsail.evaluate import metrics, numbers, verdict
 from setsail.evaluate.evaluation import Evaluation, Sample
 from setsail.evaluate.interval import Interval
 from setsail.evaluate.metrics import METRICS, Metric
@@ -143,8 +143,8 @@ def _definitions(evaluation: Evaluation, words: Words) -> tuple[str, ...]:
             if scores.corpus_chrf is not None
         ]
     )
-    keys = [metric for metric in ("bits_per_byte", "chrf", "rouge_l", "exact_stop") if metric in present]
-    keys += ["nearest"] if "nearest" in evaluation.systems else []
+    keys = [metric for metric in (*metrics.NATS, "chrf", "rouge_l", "exact_stop") if metric in present]
+    keys += [name for name in ("nearest", "unigram") if name in evaluation.systems]
     return tuple(words(f"about_{key}", corpus=corpus) for key in keys)
 
 

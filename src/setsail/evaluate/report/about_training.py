@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from setsail.evaluate import numbers
+from setsail.evaluate import numbers, verdict
 from setsail.evaluate.report import drawing
 from setsail.evaluate.report.blocks import Block, Cell, Chapter, Column, Figure, Prose, Table
 from setsail.evaluate.report.facts import CurvePoint, PlanFacts, TrainingFacts
@@ -59,8 +59,8 @@ def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
     losses = tuple((float(point.step), point.loss_nats) for point in facts.steps if math.isfinite(point.loss_nats))
     panels = [drawing.Line(words("loss"), losses, smooth=window)] if losses else []
     if facts.validation:
-        bits = tuple((float(point.step), point.bits_per_byte) for point in facts.validation)
-        panels.append(drawing.Line(words("validation"), bits, dots=True))
+        bits = tuple((float(point.step), point.bits) for point in facts.validation)
+        panels.append(drawing.Line(words("validation", measure=_measure(facts, words)), bits, dots=True))
     blocks: list[Block] = []
     if panels:
         blocks.append(Figure(drawing.curve(panels, words("axis_step")), words("curve", window=window)))
@@ -90,12 +90,17 @@ def _points(steps: Sequence[CurvePoint], words: Words) -> Table:
 
 
 def _validation(facts: TrainingFacts, words: Words) -> Table:
-    columns = (Column(words("axis_step"), "number"), Column(words("curve_bits"), "number"))
+    measure = _measure(facts, words)
+    columns = (Column(words("axis_step"), "number"), Column(measure[0].upper() + measure[1:], "number"))
     rows = tuple(
-        (Cell(numbers.count(point.step)), Cell(numbers.metric_value("bits_per_byte", point.bits_per_byte)))
+        (Cell(numbers.count(point.step)), Cell(numbers.metric_value(facts.measure, point.bits)))
         for point in _evenly(facts.validation)
     )
-    return Table(columns, rows, words("curve_validation"))
+    return Table(columns, rows, words("curve_validation", measure=measure))
+
+
+def _measure(facts: TrainingFacts, words: Words) -> str:
+    return verdict.METRIC_NAMES[facts.measure][words.language == "zh"]
 
 
 def _evenly(points: Sequence[T]) -> list[T]:

@@ -89,7 +89,7 @@ def _score_figures(evaluation: Evaluation, words: Words) -> list[KeyFigure]:
         return []
     first = evaluation.comparisons[0]
     figures = []
-    for metric, key in (("chrf", "key_chrf"), ("bits_per_byte", "key_bits")):
+    for metric, key in (("chrf", "key_chrf"), ("bits_per_byte", "key_bits"), ("bits_per_masked_byte", "key_masked")):
         found = first.differences.get(metric)
         if found is not None:
             against = numbers.metric_value(metric, found.against_value)

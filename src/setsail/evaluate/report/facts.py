@@ -71,20 +71,24 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class ValidationPoint:
-    """Bits per byte on the validation rows after a step; step 0 is the base model."""
+    """Bits per byte, or per masked byte, on the validation rows after a step; step 0 is the base model."""
 
     step: int
-    bits_per_byte: float
+    bits: float
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How it was trained: a line about the method, the plan, the curve, and the rows that were cut short by id."""
+    """How it was trained: a line about the method, the plan, the curve, and the rows that were cut short by id.
+
+    `measure` names the metric of the validation points.
+    """
 
     method: str = ""
     plan: PlanFacts | None = None
     steps: tuple[CurvePoint, ...] = ()
     validation: tuple[ValidationPoint, ...] = ()
+    measure: str = "bits_per_byte"
     truncated: tuple[str, ...] = ()
 
 

@@ -43,6 +43,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     # The few figures at the head
     "key_chrf": ("chrF, {system}", "chrF，{system}"),
     "key_bits": ("Bits per byte, {system}", "每字节比特数，{system}"),
+    "key_masked": ("Bits per masked byte, {system}", "每遮盖字节比特数，{system}"),
     "key_against": ("{against} {value}", "{against} {value}"),
     "key_rows": ("Rows learned from", "训练样本"),
     "key_faithful": ("Faithfulness", "一致性检查"),
@@ -90,7 +91,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "plan_memory": ("Memory", "内存"),
     "truncated": ("Cut short: {rows}.", "被截断的样本：{rows}。"),
     "loss": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
-    "validation": ("Validation, bits per byte", "验证集，每字节比特数"),
+    "validation": ("Validation, {measure}", "验证集，{measure}"),
     "axis_step": ("step", "步"),
     "curve": (
         "The thin line is each step, the thick line a running mean over {window} steps; dots are the validation rows.",
@@ -100,8 +101,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "curve_loss": ("Loss, nats", "损失（奈特）"),
     "curve_rate": ("Learning rate", "学习率"),
     "curve_tokens": ("Tokens", "词元"),
-    "curve_bits": ("Bits per byte", "每字节比特数"),
-    "curve_validation": ("Validation, bits per byte.", "验证集，每字节比特数。"),
+    "curve_validation": ("Validation, {measure}.", "验证集，{measure}。"),
     # Scores
     "scores": ("How good it is", "效果"),
     "scores_how": (
@@ -143,6 +143,16 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "about_bits_per_byte": (
         "Bits per byte: bits the model needs for the reference answers and stop tokens, per UTF-8 byte of answer.",
         "每字节比特数：模型编码参考答案及其结束词元所需的比特数，除以答案的 UTF-8 字节数。",
+    ),
+    "about_bits_per_masked_byte": (
+        "Bits per masked byte: bits the model needs for the hidden part of each row, given the rest of it on both "
+        "sides, per UTF-8 byte of what is hidden; not to be compared with bits per byte, nor between shares hidden.",
+        "每遮盖字节比特数：给定两侧其余文本，模型编码每个样本被遮盖部分所需的比特数，除以被遮盖部分的 UTF-8 字节数；"
+        "不可与每字节比特数比较，也不可在不同遮盖比例之间比较。",
+    ),
+    "about_unigram": (
+        "Word frequency: each hidden token priced by its share in the training text, without any model.",
+        "词频：按训练文本中的出现比例为每个被遮盖词元定价，不用任何模型。",
     ),
     "about_chrf": (
         "chrF: overlap of character n-grams with the reference, 0 to 100, mean over rows "
@@ -207,6 +217,7 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "base": ("base", "基座"),
     "tuned": ("tuned", "微调"),
     "nearest": ("nearest neighbour", "最近邻"),
+    "unigram": ("word frequency", "词频"),
     "train": ("train", "训练"),
     "validation": ("validation", "验证"),
     "test": ("test", "测试"),

@@ -1,0 +1,223 @@
+"""The stages after pretraining for models that restore hidden text: what it is worth on held-out rows, and the check.
+
+Such a model answers nobody, so nothing is exported to GGUF or served. It is scored by what it pays for hidden text that
+it has not seen, and its saved folder must restore held-out rows as the trainer did, for us and for plain transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel
+
+from setsail.base.artifact import Artifact
+from setsail.base.device import compute_dtype, device, move, prepare_device
+from setsail.base.recipe import Kind, Recipe
+from setsail.compress.check import Answer, Observation, Probe, Verdict, compare_restoration
+from setsail.data.row import Row
+from setsail.evaluate.contamination import take_out
+from setsail.evaluate.evaluation import Evaluation
+from setsail.evaluate.question import choose_rows
+from setsail.evaluate.score import Plan, evaluate
+from setsail.evaluate.system import System
+from setsail.evaluate.unigram import unigram_nats
+from setsail.models.kinds import AUTO_CLASSES
+from setsail.models.load import load_model
+from setsail.stages.base import kind_of_base, tokenizer_of
+from setsail.stages.check import refuse_or_write
+from setsail.stages.data import read_parts
+from setsail.stages.evaluate import table
+from setsail.stages.examples import SCORING, Examples, examples_of, nats_of
+from setsail.stages.objectives import Lesson, lesson_of
+from setsail.stages.probes import Reference
+from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.tasks.registry import find_example
+from setsail.tasks.task import Dropped
+from setsail.tasks.task import Row as _Text
+from setsail.tokens.pack import NOT_SUPERVISED, Example
+from setsail.tokens.tokenizer import Tokenizer
+
+COMPARISONS = (("tuned", "unigram"), ("tuned", "base"))
+NUM_FIRST = 64  # tokens of the first distribution that are kept
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """A probe as a lesson reads it."""
+
+    id: str
+    text: str
+    messages: tuple[Mapping[str, str], ...] = ()
+
+
+def make_restoration_evaluation(voyage: Voyage, data: Artifact, base: Artifact, saved: Artifact) -> Artifact:
+    """Bits per masked byte on held-out rows: the model's, its base's and word frequency's, with a verdict in words."""
+    recipe = voyage.recipe
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        evaluation = _evaluate(voyage, data, draft, base=base, saved=saved)
+        for line in table(evaluation):
+            voyage.log.say(f"  {line}")
+        voyage.log.say(f"  {evaluation.verdict}")
+        return {"verdict": evaluation.verdict, "decision": evaluation.decision, "num_rows": evaluation.num_rows}
+
+    settings = {
+        "evaluate": recipe.evaluate.model_dump(mode="json"),
+        "pretrain": recipe.training.model_dump(mode="json", include={"context", "mask", "spans"}),
+        "near": recipe.data.near_duplicates,
+        "seed": recipe.seed,
+    }
+    return make(voyage, StageSpec("evaluate", settings, {"data": data, "base": base, "tuned": saved}, {}), build)
+
+
+def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Artifact, saved: Artifact) -> Evaluation:
+    recipe, parts = voyage.recipe, read_parts(data)
+    prepare_device(recipe.seed)
+    tokenizer = tokenizer_of(saved)
+    lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
+    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
+    asked = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
+    rows = [row for row in asked if _whole(row, tokenizer, recipe, lesson)]
+    if len(rows) < len(asked):
+        voyage.log.say(f"  {len(asked) - len(rows)} test rows are longer than the context and are not scored")
+    test = examples_of(rows, tokenizer, recipe, lesson)
+    train = examples_of(parts.train, tokenizer, recipe, lesson)
+    systems = {
+        "tuned": System(masked_nats=_paid_by(saved, test, lesson)),
+        "base": System(masked_nats=_paid_by(base, test, lesson)),
+        "unigram": System(masked_nats=_paid_by_frequency(train, test, tokenizer, lesson)),
+    }
+    plan = Plan(COMPARISONS, recipe.evaluate.samples, recipe.evaluate.resamples, recipe.seed)
+    return evaluate(systems, rows, draft, plan=plan, contamination=contamination, masked_bytes=test.num_bytes)
+
+
+def _paid_by(model: Artifact, test: Examples, lesson: Lesson) -> Callable[[Sequence[Row]], list[float]]:
+    """What the weights pay for the hidden text, and T5 for the sentinels and the end as well."""
+
+    def masked_nats(rows: Sequence[Row]) -> list[float]:
+        loaded = load_model(model.path, dtype=compute_dtype())
+        move(loaded, device())
+        with torch.inference_mode():
+            return nats_of(loaded, test.examples, lesson)
+
+    return masked_nats
+
+
+def _paid_by_frequency(
+    train: Examples, test: Examples, tokenizer: Tokenizer, lesson: Lesson
+) -> Callable[[Sequence[Row]], list[float]]:
+    """What word frequency pays for the hidden text; sentinels and the end are given to it for nothing."""
+    prices = unigram_nats([each.ids[each.loss_mask] for each in train.examples], tokenizer.num_ids)
+
+    def masked_nats(rows: Sequence[Row]) -> list[float]:
+        return [float(prices[each.ids[each.loss_mask]].sum()) for each in lesson.drawn(test.examples, SCORING)]
+
+    return masked_nats
+
+
+def _whole(row: _Text, tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> list[Example]:
+    """The one example of a row that goes into the context whole; none of one that does not."""
+    made = find_example(lesson.reads)(row, tokenizer, recipe.training.context, "drop")
+    return [] if isinstance(made, Dropped) else [made[0]]
+
+
+def observe_restoring_trainer(
+    recipe: Recipe, model: PreTrainedModel, tokenizer: Tokenizer, rows: Sequence[Row], lesson: Lesson
+) -> Reference:
+    """What the trainer restores of held-out rows, in float32, and what the loss that was trained says of them.
+
+    Mutates: the model's dtype.
+    """
+    # A special token written out in a text is text for us, and a special token for other readers.
+    plain = [row for row in rows if not any(token in row.text for token in tokenizer.special_tokens)]
+    fit = [row for row in plain if _whole(row, tokenizer, recipe, lesson)]
+    chosen = choose_rows(fit, recipe.check.prompts, seed=recipe.seed)
+    hidden = _hidden(chosen, tokenizer, recipe, lesson)
+    probes = tuple(_probe(row, example, lesson, tokenizer) for row, example in zip(chosen, hidden, strict=True))
+    return Reference(probes, _observe(model, hidden, lesson, tokenizer, stage="trainer"))
+
+
+def _hidden(rows: Sequence[_Text], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> list[Example]:
+    """The rows with what the check hides of them."""
+    return lesson.drawn([example for row in rows for example in _whole(row, tokenizer, recipe, lesson)], "check")
+
+
+def _probe(row: Row, hidden: Example, lesson: Lesson, tokenizer: Tokenizer) -> Probe:
+    inputs, targets = _sides(hidden, lesson)
+    answer = tokenizer.decode(hidden.ids[hidden.loss_mask].tolist())
+    return Probe(row.id, (), row.text, tuple(inputs), tuple(targets), answer, stop_id=targets[-1])
+
+
+def _sides(hidden: Example, lesson: Lesson) -> tuple[list[int], list[int]]:
+    """What is read and what is to be restored of one example."""
+    batch: Any = lesson.collate([hidden])
+    return batch.input_ids.ravel().tolist(), batch.targets[batch.targets != NOT_SUPERVISED].tolist()
+
+
+def _observe(
+    model: PreTrainedModel, hidden: Sequence[Example], lesson: Lesson, tokenizer: Tokenizer, *, stage: str
+) -> Observation:
+    """What a model restores by its own forward, and what it pays by the loss that was trained."""
+    model = model.float().eval()
+    answers = []
+    for example in hidden:
+        batch = lesson.collate([example])
+        (nats, _), *_ = lesson.objective.row_nats(model, batch)
+        answers.append(_answer(model, example, lesson, tokenizer, nats))
+    return Observation(stage, "same", tuple(answers))
+
+
+@torch.no_grad()
+def _answer(
+    model: PreTrainedModel, hidden: Example, lesson: Lesson, tokenizer: Tokenizer, nats: float | None = None
+) -> Answer:
+    """What a model restores of one example by its own forward; what it pays by its own logits, unless that is given."""
+    assert lesson.logits is not None, "only lessons that hide something are checked here"
+    inputs, targets = _sides(hidden, lesson)
+    logprobs = torch.log_softmax(lesson.logits(model, lesson.collate([hidden])), dim=-1).cpu()
+    best = logprobs.argmax(dim=-1).tolist()
+    top = logprobs[0].topk(min(NUM_FIRST, logprobs.shape[-1]))
+    first = dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+    own = -float(logprobs.double()[range(len(targets)), targets].sum())
+    return Answer(tuple(inputs), tuple(best), tokenizer.decode(best), True, first, own if nats is None else nats)
+
+
+def make_restoration_check(voyage: Voyage, base: Artifact, trained: Artifact, saved: Artifact) -> Artifact:
+    """The verdict over the saved folder: it restores what the trainer restored, read by us and by plain transformers.
+
+    Raises:
+        CheckRefused: naming the first reader for whom it does not.
+    """
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        return refuse_or_write(voyage, _check(voyage, kind_of_base(base), trained, saved), draft)
+
+    settings = {"check": voyage.recipe.check.model_dump(mode="json")}
+    return make(voyage, StageSpec("check", settings, {"trained": trained, "saved": saved}, {}), build)
+
+
+def _check(voyage: Voyage, kind: Kind, trained: Artifact, saved: Artifact) -> Verdict:
+    recipe, tokenizer = voyage.recipe, tokenizer_of(saved)
+    prepare_device(recipe.seed)
+    reference = Reference.from_json(json.loads(trained.file("reference.json").read_text("utf-8")))
+    lesson = lesson_of(recipe, kind, tokenizer)
+    hidden = _hidden([_Passage(probe.row_id, probe.text) for probe in reference.probes], tokenizer, recipe, lesson)
+    ours = _observe(load_model(saved.path, dtype=torch.float32), hidden, lesson, tokenizer, stage="saved")
+    plain = AUTO_CLASSES[kind].from_pretrained(saved.path, dtype=torch.float32, local_files_only=True)
+    theirs = AutoTokenizer.from_pretrained(saved.path, local_files_only=True)
+    answers = [_answer(plain.eval(), example, lesson, tokenizer) for example in hidden]
+    read = [tuple(theirs(probe.text)["input_ids"]) for probe in reference.probes]
+    stages = [ours, Observation("transformers", "same", tuple(map(_as_read, answers, hidden, read)))]
+    return Verdict(
+        tuple(found for stage in stages for found in compare_restoration(reference.probes, reference.trainer, stage))
+    )
+
+
+def _as_read(answer: Answer, hidden: Example, read: tuple[int, ...]) -> Answer:
+    """The answer, with what another tokenizer read of the same text in place of the ids where that differs."""
+    return answer if read == tuple(hidden.ids.tolist()) else replace(answer, prompt_ids=read)
