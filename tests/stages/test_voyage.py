@@ -42,7 +42,14 @@ def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
     model = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert files(run, "data") == {"train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"}
     assert files(run, "base") == {*model, "model.safetensors"}
-    assert files(run, "tokens") == {"store.json", "ids.bin", "loss_mask.bin", "documents.bin", "row_ids.bin"}
+    assert files(run, "tokens") == {
+        "store.json",
+        "ids.bin",
+        "loss_mask.bin",
+        "documents.bin",
+        "row_ids.bin",
+        "account.json",
+    }
     assert files(run, "merged") == {*model, "model.safetensors"}
     adapter = {"adapter_config.json", "adapter_model.safetensors"}
     account = {"plan.json", "steps.jsonl", "validation.jsonl", "training.json", "reference.json"}
