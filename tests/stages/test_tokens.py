@@ -22,7 +22,7 @@ from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.data import row as row_file
 from setsail.data.row import Row, num_row_groups, write_rows
-from setsail.stages.tokenise import Account, Rendering, examples_from
+from setsail.stages.tokenise import ACCOUNT, Account, Rendering, examples_from
 from setsail.stages.tokens import account_of
 from setsail.tokens.pack import Example
 from setsail.tokens.store import FILES, HEADER, open_store
@@ -56,7 +56,7 @@ def test_the_number_of_processes_does_not_change_a_byte(tmp_path: Path) -> None:
         assert account_of(tokens) == account
         assert account.num_cut > 0 and account.left_out == {"unusable": 5}
     assert made[0] == made[1] == made[2]
-    assert set(made[0]) == {*FILES, HEADER}
+    assert set(made[0]) == {*FILES, HEADER, ACCOUNT}
 
 
 def test_only_what_decides_the_tokens_makes_them_anew(port: Port) -> None:
@@ -72,7 +72,7 @@ def test_only_what_decides_the_tokens_makes_them_anew(port: Port) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
-@pytest.mark.parametrize("name", [*FILES, HEADER])
+@pytest.mark.parametrize("name", [*FILES, HEADER, ACCOUNT])
 def test_what_is_damaged_is_named_and_made_again(port: Port, name: str, damage: str) -> None:
     good = bytes_of(port.make())
     file = port.make().path / name
@@ -177,6 +177,21 @@ def test_shards_of_rows_in_other_groups_are_not_taken(port: Port) -> None:
     other.mkdir(parents=True)
     (other / "store.json").write_text("{}")
     assert len(open_store(port.make().path)) > 200
+
+
+def test_a_store_that_was_only_not_published_is_taken(port: Port) -> None:
+    tokens = port.make()
+    good = bytes_of(tokens)
+    (tokens.path / "manifest.json").unlink()
+    tokens.path.rename(port.draft)
+    (port.draft / "shards-000000000000").mkdir()
+    stamp = (port.draft / "ids.bin").stat().st_mtime_ns
+    again = port.make()
+    assert bytes_of(again) == good and (again.path / "ids.bin").stat().st_mtime_ns == stamp
+    (again.path / "manifest.json").unlink()
+    again.path.rename(port.draft)
+    (port.draft / "ids.bin").write_bytes(b"")
+    assert bytes_of(port.make()) == good
 
 
 def test_a_row_group_holds_a_bounded_amount_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

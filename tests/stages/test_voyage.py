@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from setsail.base.artifact import open_artifact
 from setsail.base.errors import CheckRefused, DataError, RecipeError
 from setsail.base.log import Log
 from setsail.base.run import Run
+from setsail.stages.listing import list_runs
 from setsail.stages.serving import refuse_unchecked
 from setsail.stages.voyage import sail
 
@@ -41,6 +43,14 @@ def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
     model = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert files(run, "data") == {"train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"}
     assert files(run, "base") == {*model, "model.safetensors"}
+    assert files(run, "tokens") == {
+        "store.json",
+        "ids.bin",
+        "loss_mask.bin",
+        "documents.bin",
+        "row_ids.bin",
+        "account.json",
+    }
     assert files(run, "merged") == {*model, "model.safetensors"}
     adapter = {"adapter_config.json", "adapter_model.safetensors"}
     account = {"plan.json", "steps.jsonl", "validation.jsonl", "training.json", "reference.json"}
@@ -67,6 +77,23 @@ def test_the_same_command_again_makes_nothing_anew(port: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.parent != run}
     sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", log=Log(quiet=True))
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_tokens_are_made_when_training_needs_them(port: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(port / "runs" / "toy")
+    tokens = run.artifact("tokens").path
+    shutil.rmtree(tokens)
+    sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", log=Log(quiet=True))
+    assert not tokens.exists()
+    list_runs(port / "runs", as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["problem"] == ""
+    stamps = []
+    for rate in (0.001, 0.002):
+        rates = [f"finetune.learning_rate={rate}"]
+        sail(port / "toy.yaml", rates, port / "runs", until="finetune", log=Log(stream=io.StringIO()))
+        stamps.append({path: path.stat().st_mtime_ns for path in tokens.iterdir()})
+    assert stamps[0] == stamps[1]
+    sail(port / "toy.yaml", ["export.weights=[q8_0]"], port / "runs", log=Log(quiet=True))
 
 
 def test_a_damaged_artefact_is_named_and_made_again(port: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,20 +130,25 @@ def make_shard(
     account = Account()
     write_store(draft, examples_from(iterate_rows(rows, number), tokenizer, rendering, account), vocabulary=vocabulary)
     with explained_os_errors("writing tokens"):
-        (draft / ACCOUNT).write_text(json.dumps(account.as_json()), encoding="utf-8")
+        write_account(draft, account)
         draft.rename(final)
 
 
-def read_account(shard: Path) -> Account:
-    """The account of a shard.
+def write_account(folder: Path, account: Account) -> None:
+    """Puts an account beside a store."""
+    (folder / ACCOUNT).write_text(json.dumps(account.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_account(folder: Path) -> Account:
+    """The account beside a store.
 
     Raises:
         DamagedArtifact: it cannot be read.
     """
     try:
-        return Account.from_json(json.loads((shard / ACCOUNT).read_text("utf-8")))
+        return Account.from_json(json.loads((folder / ACCOUNT).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedArtifact(f"its {ACCOUNT} cannot be read: {error}", place=str(shard)) from error
+        raise DamagedArtifact(f"its {ACCOUNT} cannot be read: {error}", place=str(folder)) from error
 
 
 def worker_command(

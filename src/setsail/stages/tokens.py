@@ -33,6 +33,7 @@ from setsail.stages.tokenise import (
     read_account,
     shard_at,
     worker_command,
+    write_account,
 )
 from setsail.tokens.store import FILES, FORMAT_VERSION, join_stores, open_store
 from setsail.tokens.tokenizer import Tokenizer
@@ -62,26 +63,32 @@ def make_tokens(
     *,
     num_processes: int | None = None,
 ) -> Artifact:
-    """The store of the training rows' examples, by the base's tokenizer; its metrics are their account.
+    """The store of the training rows' examples, by the base's tokenizer; an account of the rows lies beside it.
 
     `num_processes` is by default the number of cores; the store does not depend on it.
     """
     rendering = Rendering.of(voyage.recipe, reads)
 
     def build(draft: Path) -> Mapping[str, Any]:
+        if not _is_whole(draft):
+            make_store(draft)
+        for folder in draft.glob("shards-*"):
+            shutil.rmtree(folder)
+        store = open_store(draft)
+        voyage.log.say(f"  {len(store):,} examples of {store.num_tokens:,} tokens, {size(_num_bytes(draft))}")
+        return {"num_examples": len(store), "num_tokens": store.num_tokens}
+
+    def make_store(draft: Path) -> None:
         rows = data.file("train.parquet")
         # Shards of rows that were cut into other groups are no use, though the rows be the same.
         shards = draft / f"shards-{data.manifest.files[rows.name]['sha256'][:12]}"
         shards.mkdir(exist_ok=True)
         ids = tokenizer.backend.get_vocab(with_added_tokens=True).values()
         work = _Work(rows, tokenizer, rendering, shards, 1 + max(ids), num_row_groups(rows))
-        account = _tokenise(voyage, work, num_processes or num_cores())
-        join_stores(draft, (shard_at(shards, number) for number in range(work.num_shards)), vocabulary=work.vocabulary)
-        for folder in draft.glob("shards-*"):
-            shutil.rmtree(folder)
-        store = open_store(draft)
-        voyage.log.say(f"  {len(store):,} examples of {store.num_tokens:,} tokens, {size(_num_bytes(draft))}")
-        return {"num_examples": len(store), "num_tokens": store.num_tokens, "account": account.as_json()}
+        _tokenise(voyage, work, num_processes or num_cores())
+        made = [shard_at(shards, number) for number in range(work.num_shards)]
+        write_account(draft, sum(map(read_account, made), Account()))
+        join_stores(draft, made, vocabulary=work.vocabulary)
 
     spec = StageSpec(
         kind=KIND,
@@ -95,15 +102,25 @@ def make_tokens(
 
 def account_of(tokens: Artifact) -> Account:
     """What became of the rows that a tokens artefact was made of."""
-    return Account.from_json(tokens.metrics["account"])
+    return read_account(tokens.path)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a store and its account are there, as after an attempt that was killed while it was published."""
+    try:
+        open_store(folder, verify=True)
+        read_account(folder)
+    except DamagedArtifact:
+        return False
+    return True
 
 
 def _num_bytes(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in FILES)
 
 
-def _tokenise(voyage: Voyage, work: _Work, num_processes: int) -> Account:
-    """Makes every shard that does not stand, and adds up the accounts of all."""
+def _tokenise(voyage: Voyage, work: _Work, num_processes: int) -> None:
+    """Makes every shard that does not stand."""
     for draft in work.shards.glob("*.partial"):
         shutil.rmtree(draft)
     standing = _standing(voyage, work)
@@ -116,8 +133,6 @@ def _tokenise(voyage: Voyage, work: _Work, num_processes: int) -> Account:
         made = _here(work) if num_processes < 2 else _in_processes(work, num_processes)
         for done in made:
             progress.advance(done - progress.done)
-    accounts = (read_account(shard_at(work.shards, number)) for number in range(work.num_shards))
-    return sum(accounts, Account())
 
 
 def _standing(voyage: Voyage, work: _Work) -> int:
@@ -139,9 +154,10 @@ def _standing(voyage: Voyage, work: _Work) -> int:
 
 def _here(work: _Work) -> Iterator[int]:
     """Makes the shards in this process; yields how many stand."""
-    for number in range(work.num_shards):
+    missing = [number for number in range(work.num_shards) if not shard_at(work.shards, number).exists()]
+    for done, number in enumerate(missing, work.num_shards - len(missing) + 1):
         make_shard(work.rows, number, work.tokenizer, work.rendering, work.shards, vocabulary=work.vocabulary)
-        yield number + 1
+        yield done
 
 
 def _in_processes(work: _Work, num_processes: int) -> Iterator[int]:
