@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -33,7 +34,7 @@ def page() -> str:
         lines += [
             f"## {name or 'recipe'}",
             "",
-            (model.__doc__ or "").strip(),
+            cleandoc(model.__doc__ or ""),
             "",
             "| key | kind | default |",
             "|---|---|---|",
@@ -45,11 +46,12 @@ def page() -> str:
 
 
 def parts(model: type[BaseModel], name: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The model and those inside it, by their path."""
+    """The model and those inside it, those that may be left out too, by their path."""
     yield name, model
     for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from parts(field.annotation, f"{name}.{key}".lstrip("."))
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from parts(inner, f"{name}.{key}".lstrip("."))
 
 
 def kind(annotation: Any) -> str:

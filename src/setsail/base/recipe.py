@@ -72,7 +72,8 @@ class Watch(Part):
     """What happens beside training: steps between validations and checkpoints, when to stop early, what to show.
 
     `patience` validations without a better one end the run; `max_minutes` of training end it after a whole step. Each
-    of `samples` is continued at every validation; `tensorboard` writes the curves for TensorBoard as well.
+    of `samples` is continued at every validation, or filled in where `[MASK]` stands; `tensorboard` writes the curves
+    for TensorBoard as well.
     """
 
     validate_every: PositiveInt | None = None
@@ -119,7 +120,7 @@ class Pretrain(Training):
     """How a model learns the language of the rows; always all weights.
 
     A decoder predicts each next token. An encoder fills in the share of tokens that `mask` hides, a seq2seq model
-    writes the `spans` that are cut out; where they are not given, `MASK` and the defaults of `Spans` hold.
+    writes the `spans` that are cut out; where they are not given, 0.3 and the defaults of spans hold.
     """
 
     optimizer: Literal["sgd", "adagrad", "adam", "adamw", "muon"] = "muon"
