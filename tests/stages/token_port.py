@@ -61,7 +61,8 @@ class Port:
     def make(self, *settings: str, num_processes: int = 1, log: Log | None = None) -> Artifact:
         loaded = load_recipe(self.folder / "toy.yaml", settings)
         voyage = Voyage(loaded, Run(self.folder / "run"), log or Log(quiet=True))
-        return make_tokens(voyage, self.base, self.data, self.tokenizer, voyage.recipe.task, num_processes=num_processes)
+        reads = loaded.recipe.task
+        return make_tokens(voyage, self.base, self.data, self.tokenizer, reads, num_processes=num_processes)
 
 
 def open_port(
