@@ -11,10 +11,11 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
@@ -35,15 +36,19 @@ from setsail.stages.samples import written
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.pack import Batch, epoch_bins, make_batch
 from setsail.tokens.render import describe as describe_runs
+from setsail.tokens.shares import shared_bins
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.allocator import keep_freed_memory
 from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
+from setsail.train.learner import Learner, make_learner
 from setsail.train.loop import Step, TrainingDiverged
+from setsail.train.loss import NEXT_TOKEN
 from setsail.train.optimizer import MasterWeights, build_optimizer
+from setsail.train.parallel import Order
 from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
-from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resumably
+from setsail.train.resume import CHECKPOINTS, STEPS, Course, follow, restore, train_resumably
 from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
@@ -76,6 +81,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
+            voyage.world.order("learn", base=str(base.path), data=str(data.path))
             _learn(_load_task(voyage, base, data), draft)
         shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
         return json.loads((draft / TRAINING).read_text("utf-8"))
@@ -86,7 +92,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
             "task": recipe.task,
             "seed": recipe.seed,
             "overlong": recipe.data.overlong,
-            recipe.training_key: recipe.training.model_dump(mode="json"),
+            recipe.training_key: _what_is_learned(recipe.training),
             "check": recipe.check.model_dump(mode="json"),
         },
         parents={"base": base, "data": data},
@@ -102,7 +108,7 @@ class _Attempt:
 
     draft: Path
     course: Course
-    optimizer: MasterWeights
+    learner: Learner
     start: int
 
 
@@ -120,8 +126,42 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     return _Task(voyage, base, tokenizer, parts, train, validation)
 
 
+def learn_along(voyage: Voyage, base: Artifact, data: Artifact, orders: Iterator[Order]) -> None:
+    """Takes part in the training that another process leads; writes nothing."""
+    task = _load_task(voyage, base, data)
+    model = _load_to_train(task)
+    steps = plan_steps(task.train, task.recipe, voyage.recipe.seed, voyage.world.size)
+    learner = _learner(task, model, steps)
+    follow(learner, steps, _course(task, learner, len(steps)), orders)
+
+
 def _learn(task: _Task, draft: Path) -> None:
-    recipe, log = task.recipe, task.voyage.log
+    recipe, log, world = task.recipe, task.voyage.log, task.voyage.world
+    model = _load_to_train(task)
+    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed, world.size)
+    plan = _plan(task, model, steps, draft)
+    _show_rows(task)
+    learner = _learner(task, model, steps)
+    course = _course(task, learner, len(steps))
+    start = restore(learner.optimizer, course, folder=draft, say=log.say)
+    if start:
+        log.say(f"  going on after step {start} of {len(steps)}, which an earlier attempt had saved")
+    began = time.monotonic()
+    _train(task, steps, _Attempt(draft, course, learner, start))
+    model = learner.look()
+    world.order("learned")
+    _save_weights(task, model, draft)
+    write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
+    log.say(
+        f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
+    )
+    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
+    write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
+
+
+def _load_to_train(task: _Task) -> PreTrainedModel:
+    """The base on the device where it computes, ready to be taught."""
+    recipe, log, world = task.recipe, task.voyage.log, task.voyage.world
     prepare_device(task.voyage.recipe.seed)
     keep_freed_memory()
     model = load_model(task.base.path, dtype=compute_dtype())
@@ -130,31 +170,43 @@ def _learn(task: _Task, draft: Path) -> None:
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:
         model.requires_grad_(True)
-    log.say(f"  {_fuse(model)}")
-    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
-    plan = _plan(task, model, steps, draft)
-    _show_rows(task)
-    optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
-    peak = _peak_rate(task)
-    course = Course(
-        learning_rate=schedule(recipe.schedule, peak=peak, num_steps=len(steps), warmup=recipe.warmup),
+    log.say(f"  {_no_kernels() if _is_sharded(task) else _fuse(model)}")
+    if world.size > 1:
+        holds = "a part of every weight" if _is_sharded(task) else "the whole model"
+        log.say(f"  processes   {world.size}, each with {holds} and its share of every step")
+    return model
+
+
+def _what_is_learned(recipe: Finetune | Pretrain) -> dict[str, Any]:
+    """The recipe without how processes share the work: that may change on the way, and makes nothing else."""
+    return recipe.model_dump(mode="json", exclude={"parallel"})
+
+
+def _is_sharded(task: _Task) -> bool:
+    return task.recipe.parallel == "sharded" and task.voyage.world.size > 1
+
+
+def _learner(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]) -> Learner:
+    recipe, world = task.recipe, task.voyage.world
+    world.check_alike("the steps", [batch.num_tokens for step in steps for batch in step])
+
+    def build(model: nn.Module) -> MasterWeights:
+        return build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
+
+    return make_learner(model, build, objective=NEXT_TOKEN, world=world, sharded=_is_sharded(task))
+
+
+def _course(task: _Task, learner: Learner, num_steps: int) -> Course:
+    recipe, seed = task.recipe, task.voyage.recipe.seed
+    return Course(
+        learning_rate=schedule(recipe.schedule, peak=_peak_rate(task), num_steps=num_steps, warmup=recipe.warmup),
         clip_norm=recipe.clip_norm,
-        seed=task.voyage.recipe.seed,
+        seed=seed,
         save_every=recipe.watch.save_every,
-        fingerprint={"recipe": recipe.model_dump(mode="json"), "seed": task.voyage.recipe.seed, "steps": len(steps)},
+        fingerprint={"recipe": _what_is_learned(recipe), "seed": seed, "steps": num_steps},
+        objective=learner.objective,
+        world=learner.world,
     )
-    start = restore(optimizer, course, folder=draft, say=log.say)
-    if start:
-        log.say(f"  going on after step {start} of {len(steps)}, which an earlier attempt had saved")
-    began = time.monotonic()
-    _train(task, model, steps, _Attempt(draft, course, optimizer, start))
-    _save_weights(task, model, draft)
-    write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
-    log.say(
-        f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
-    )
-    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
-    write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
 def _peak_rate(task: _Task) -> float:
@@ -171,6 +223,10 @@ def _fuse(model: PreTrainedModel) -> str:
     if fused:
         return f"kernels     {len(fused)} modules compute with compiled kernels, each checked against its original"
     return f"kernels     none, plain torch computes: {why_not() or 'none fits this model or device'}"
+
+
+def _no_kernels() -> str:
+    return "kernels     those that join weights are off: weights that are shared out are gathered anew for every pass"
 
 
 def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
@@ -196,23 +252,30 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int) -> list[list[Batch]]:
-    """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed."""
+def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int, num_processes: int = 1) -> list[list[Batch]]:
+    """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed.
+
+    Which rows are in a step does not depend on the number of processes; where there are too few micro-batches for them,
+    or some would get more than others, they are cut (`shared_bins`).
+    """
     longest = max(len(example.ids) for example in train.examples)
     capacity = max(longest, min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
     per_step = max(1, recipe.batch_tokens // capacity)
+    lengths = [len(example.ids) for example in train.examples]
     steps: list[list[Batch]] = []
     for epoch in range(math.ceil(recipe.epochs)):
         bins = epoch_bins(train.examples, capacity, seed, epoch)
         share = min(1.0, recipe.epochs - epoch)
         bins = bins[: max(1, round(len(bins) * share))]
-        batches = [make_batch([train.examples[index] for index in members]) for members in bins]
-        steps += [batches[start : start + per_step] for start in range(0, len(batches), per_step)]
+        for start in range(0, len(bins), per_step):
+            shared = shared_bins(bins[start : start + per_step], lengths, num_processes)
+            steps.append([make_batch([train.examples[index] for index in members]) for members in shared])
     return steps
 
 
 def _plan(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], draft: Path) -> Plan:
     timed = probe(model, steps[0])
+    timed = replace(timed, seconds_per_token=timed.seconds_per_token / task.voyage.world.size)
     plan = make_plan(model, steps, num_rows=len(task.train.examples), truncated=task.train.cut, probe=timed)
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
@@ -231,41 +294,41 @@ def _show_rows(task: _Task) -> None:
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
 
 
-def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
+def _train(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
     """Trains from the step that is restored on; validates, keeps the best and stops early on the way."""
     draft, start, log, watch = attempt.draft, attempt.start, task.voyage.log, task.recipe.watch
+    learner = attempt.learner
     every = watch.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
     losses = LossWatch()
     for record in read_journal(draft / STEPS)[:start]:
         losses = losses.after(record["loss_nats"])
     with open_journal(draft / VALIDATION, start=start) as journal, log.progress("step", len(steps)) as progress:
         if task.validation.examples and not read_journal(draft / VALIDATION):
-            journal.append(_validate(task, model, 0))
+            journal.append(_validate(task, learner.look(), 0))
         progress.start_at(start)
-        for step in _until_stopped(task, model, steps, attempt):
+        for step in _until_stopped(task, steps, attempt):
             progress.advance(loss=f"{step.loss_nats:.3f} nats", speed=f"{step.num_tokens / step.seconds:.0f} tokens/s")
             losses = losses.after(step.loss_nats)
             if losses.diverged:
                 raise _diverged(task, losses, step.index)
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
+                model = learner.look()
                 record = _validate(task, model, step.index)
                 journal.append(record)
                 progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
                 if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
-                    keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
+                    keep_best(draft / CHECKPOINTS, step.index, learner.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
         journal.flush()
     _end_with_the_best(task, attempt)
 
 
-def _until_stopped(
-    task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt
-) -> Iterator[Step]:
+def _until_stopped(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> Iterator[Step]:
     """The steps, until one of the recipe's reasons to stop early holds.
 
     The reasons are told from the journals alone, so that a resumed run stops where one never killed would.
     """
-    draft, start, watch = attempt.draft, attempt.start, task.recipe.watch
+    draft, start, watch, learner = attempt.draft, attempt.start, task.recipe.watch, attempt.learner
     spent = sum(record["seconds"] for record in read_journal(draft / STEPS)[:start])
 
     def reason_to_stop() -> str | None:
@@ -277,7 +340,8 @@ def _until_stopped(
 
     if reason_to_stop():
         return
-    for step in train_resumably(model, attempt.optimizer, steps[start:], attempt.course, folder=draft, start=start):
+    ahead = steps[start:]
+    for step in train_resumably(learner.model, learner.optimizer, ahead, attempt.course, folder=draft, start=start):
         yield step
         spent += step.seconds
         if reason := reason_to_stop():
@@ -298,7 +362,7 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     if weights is None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
-    attempt.optimizer.restore(weights, attempt.optimizer.state())
+    attempt.learner.optimizer.restore(weights, {})  # nothing is left to do for its memory
     log.say(f"  back to the weights of step {best['step']}: {best['bits_per_byte']:.3f} bits per byte")
 
 
