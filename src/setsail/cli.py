@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from setsail import __version__
-from setsail.base.environment import let_threads_sleep
+from setsail.base.environment import keep_torch_from_tracing, let_threads_sleep
 from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError, Stopped
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ RUNS = Path("runs")
 def main() -> None:
     """Runs the command and leaves with its exit code."""
     let_threads_sleep()
+    keep_torch_from_tracing()
     arguments = sys.argv[1:] or ["--help"]
     sys.exit(guarded(lambda: app(arguments, standalone_mode=False)))
 

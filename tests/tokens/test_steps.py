@@ -29,7 +29,11 @@ def lazy_steps(
     lengths = np.array([len(example.ids) for example in examples], dtype=np.int32)
     supervised = np.array([example.num_supervised for example in examples])
     packing = Packing(lengths, supervised, capacity, per_step, epochs, seed, window)
-    return steps_of(packing, examples, lambda examples, epoch, seed: make_batch(examples))
+
+    def make(bins: list[list[int]], epoch: int) -> list[Batch]:
+        return [make_batch([examples[index] for index in members]) for members in bins]
+
+    return steps_of(packing, make)
 
 
 def steps_made_ahead(
@@ -109,21 +113,21 @@ def test_a_step_is_the_same_however_it_is_reached(
         fresh[len(whole)]
 
 
-def test_a_batch_is_made_when_it_is_asked_for_with_a_seed_of_its_own() -> None:
-    asked: list[tuple[int, int]] = []
+def test_a_step_is_made_when_it_is_asked_for_and_knows_its_epoch() -> None:
+    asked: list[int] = []
 
-    def make(examples: list[Example], epoch: int, seed: int) -> int:
-        asked.append((epoch, seed))
-        return seed
+    def make(bins: list[list[int]], epoch: int) -> list[list[int]]:
+        asked.append(epoch)
+        return bins
 
-    examples = examples_of([10] * 100)
     lengths = np.full(100, 10, np.int32)
-    steps = steps_of(Packing(lengths, lengths, 50, 4, 2.0, 1, 30), examples, make)
+    steps = steps_of(Packing(lengths, lengths, 50, 4, 2.0, 1, 30), make)
     assert len(steps) == 10 and steps.num_tokens == 2000 and not asked
-    seeds = [seed for step in steps for seed in step]
-    assert len(set(seeds)) == len(seeds) == 40 and all(0 <= seed < 1 << 63 for seed in seeds)
-    assert [epoch for epoch, _ in asked] == [0] * 20 + [1] * 20
-    assert steps[8] == seeds[32:36] == steps[8]
+    made = list(steps)
+    assert asked == [0] * 5 + [1] * 5
+    for epoch in (made[:5], made[5:]):
+        assert sorted(index for step in epoch for members in step for index in members) == list(range(100))
+    assert steps[8] == made[8] == steps[8]
 
 
 def test_another_epoch_or_seed_is_another_order_with_other_neighbours() -> None:

@@ -7,12 +7,26 @@ import random
 import numpy as np
 import torch
 
+from setsail.base.environment import read_environment
+from setsail.base.errors import SystemRefusal
 from setsail.base.machine import num_cores
 
 
 def device() -> torch.device:
-    """The first CUDA device when there is one, the CPU otherwise."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The CUDA device of this process when there is one (the first, of a process alone), the CPU otherwise.
+
+    Raises:
+        SystemRefusal: more processes on this machine than CUDA devices.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    process, count = read_environment().process, torch.cuda.device_count()
+    if process.local_rank >= count:
+        raise SystemRefusal(
+            f"{process.local_size} processes on a machine with {count} GPUs: each needs one of its own",
+            hint=f"torchrun --nproc-per-node {count} …",
+        )
+    return torch.device("cuda", process.local_rank)
 
 
 def compute_dtype() -> torch.dtype:
@@ -30,8 +44,10 @@ def move(model: torch.nn.Module, where: torch.device) -> None:
 
 
 def prepare_device(seed: int) -> None:
-    """Threads for the cores that we may use, and every global random state from one seed."""
-    torch.set_num_threads(num_cores())
+    """This process's share of the cores as threads, its GPU as the current one, all random states from one seed."""
+    torch.set_num_threads(max(1, num_cores() // read_environment().process.local_size))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(device())
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)

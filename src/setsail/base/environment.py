@@ -8,6 +8,19 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Process:
+    """Which of several processes this one is, as torchrun and its like tell it; by default the only one.
+
+    `local_rank` and `local_size` count the processes of this machine alone.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+
+@dataclass(frozen=True)
 class Environment:
     """What the environment says; each name keeps the meaning that its owner gave it."""
 
@@ -17,6 +30,7 @@ class Environment:
     interactive_allowed: bool
     kernels_allowed: bool
     npm_registry: str
+    process: Process
 
 
 def read_environment() -> Environment:
@@ -29,7 +43,17 @@ def read_environment() -> Environment:
         interactive_allowed=not os.environ.get("CI"),
         kernels_allowed=os.environ.get("SETSAIL_KERNELS", "") not in ("off", "0", "no"),
         npm_registry=os.environ.get("NPM_CONFIG_REGISTRY") or "https://registry.npmjs.org",
+        process=_read_process(),
     )
+
+
+def _read_process() -> Process:
+    """RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; one process where the first two are not both set."""
+    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if not (rank.isdecimal() and size.isdecimal()) or int(size) < 2:
+        return Process()
+    local_rank, local_size = (os.environ.get(name, "") for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    return Process(int(rank), int(size), int(local_rank or rank), int(local_size or size))
 
 
 def let_threads_sleep() -> None:
@@ -38,6 +62,11 @@ def let_threads_sleep() -> None:
     Spinning threads made training three times as slow on two cores that others used as well (docs/log.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_torch_from_tracing() -> None:
+    """Spares the reader torch's C++ traces of lost connections, told in our words; before torch is imported."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def without_key() -> dict[str, str]:

@@ -85,7 +85,11 @@ class Watch(Part):
 
 
 class Training(Part):
-    """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size."""
+    """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size.
+
+    `parallel` is for several processes (torchrun): `data`, each holds the whole model; `sharded`, each holds a part of
+    every weight.
+    """
 
     epochs: PositiveFloat = 2.0
     optimizer: Literal["sgd", "adagrad", "adam", "adamw", "muon"] = "adamw"
@@ -96,6 +100,7 @@ class Training(Part):
     context: Annotated[int, Field(ge=16)] = 1024
     clip_norm: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    parallel: Literal["data", "sharded"] = "data"
     watch: Watch = Watch()
 
 

@@ -16,15 +16,17 @@ from setsail.base.log import Log, duration
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe
 from setsail.base.run import Run
+from setsail.train.parallel import ALONE, World
 
 
 @dataclass(frozen=True)
 class Voyage:
-    """One recipe on its way: what is wanted, where it is put, and who is told."""
+    """One recipe on its way: what is wanted, where it is put, who is told, and how many processes train."""
 
     loaded: LoadedRecipe
     run: Run
     log: Log
+    world: World = ALONE
 
     @property
     def recipe(self) -> Recipe:

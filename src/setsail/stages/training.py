@@ -11,11 +11,12 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
@@ -40,8 +41,8 @@ from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import Account
 from setsail.stages.tokens import account_of, make_tokens
 from setsail.stages.tracking import FOLDER, tracked
-from setsail.tokens.pack import Example
 from setsail.tokens.render import describe as describe_runs
+from setsail.tokens.shares import shared_bins
 from setsail.tokens.steps import Packing, Steps, steps_of
 from setsail.tokens.store import Store, open_store
 from setsail.tokens.tokenizer import Tokenizer
@@ -49,11 +50,13 @@ from setsail.train.allocator import keep_freed_memory
 from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
+from setsail.train.learner import Learner, make_learner
 from setsail.train.loop import Step, TrainingDiverged
 from setsail.train.objective import Batch
 from setsail.train.optimizer import MasterWeights, build_optimizer
+from setsail.train.parallel import Order
 from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
-from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resumably
+from setsail.train.resume import CHECKPOINTS, STEPS, Course, follow, restore, train_resumably
 from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
@@ -89,7 +92,10 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
-            _learn(_load_task(voyage, base, data), draft)
+            reads = lesson_of(recipe, kind_of_base(base), tokenizer_of(base)).reads
+            tokens = make_tokens(voyage, base, data, tokenizer_of(base), reads)
+            voyage.world.order("learn", base=str(base.path), data=str(data.path), tokens=str(tokens.path))
+            _learn(_load_task(voyage, base, data, tokens), draft)
         shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
         return json.loads((draft / TRAINING).read_text("utf-8"))
 
@@ -99,7 +105,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
             "task": recipe.task,
             "seed": recipe.seed,
             "overlong": recipe.data.overlong,
-            recipe.training_key: recipe.training.model_dump(mode="json"),
+            recipe.training_key: _what_is_learned(recipe.training),
             "check": recipe.check.model_dump(mode="json"),
         },
         parents={"base": base, "data": data},
@@ -115,17 +121,16 @@ class _Attempt:
 
     draft: Path
     course: Course
-    optimizer: MasterWeights
+    learner: Learner
     start: int
 
 
-def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
+def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact) -> _Task:
     recipe, tokenizer = voyage.recipe, tokenizer_of(base)
     key = recipe.training_key
     lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
     if lesson.kind != "decoder":
         refuse_samples_without_mask(recipe.training.watch.samples)
-    tokens = make_tokens(voyage, base, data, tokenizer, lesson.reads)
     train, account = open_store(tokens.path), account_of(tokens)
     validation_rows = islice(iterate_rows(data.file("validation.parquet")), MOST_VALIDATION_ROWS)
     validation = examples_of(validation_rows, tokenizer, recipe, lesson)
@@ -139,37 +144,30 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     return _Task(voyage, base, tokenizer, lesson, train, account, validation, test)
 
 
+def learn_along(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact, orders: Iterator[Order]) -> None:
+    """Takes part in the training that another process leads; writes nothing."""
+    task = _load_task(voyage, base, data, tokens)
+    model = _load_to_train(task)
+    steps = plan_steps(task.train, task.recipe, voyage.recipe.seed, task.lesson, voyage.world.size)
+    learner = _learner(task, model, steps)
+    follow(learner, steps, _course(task, learner, len(steps)), orders)
+
+
 def _learn(task: _Task, draft: Path) -> None:
-    recipe, log = task.recipe, task.voyage.log
-    prepare_device(task.voyage.recipe.seed)
-    keep_freed_memory()
-    model = load_model(task.base.path, dtype=compute_dtype())
-    move(model, device())
-    if isinstance(recipe, Finetune) and recipe.method == "lora":
-        add_lora(model, recipe.lora, task.voyage.recipe.seed)
-    else:
-        model.requires_grad_(True)
-    if must_compile():
-        log.say("  kernels     compiled for this processor, once: some ten seconds")
-    log.say(f"  {_fuse(model)}")
-    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed, task.lesson)
+    recipe, log, world = task.recipe, task.voyage.log, task.voyage.world
+    model = _load_to_train(task)
+    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed, task.lesson, world.size)
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
-    optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
-    peak = _peak_rate(task)
-    course = Course(
-        learning_rate=schedule(recipe.schedule, peak=peak, num_steps=len(steps), warmup=recipe.warmup),
-        clip_norm=recipe.clip_norm,
-        seed=task.voyage.recipe.seed,
-        save_every=recipe.watch.save_every,
-        fingerprint={"recipe": recipe.model_dump(mode="json"), "seed": task.voyage.recipe.seed, "steps": len(steps)},
-        objective=task.lesson.objective,
-    )
-    start = restore(optimizer, course, folder=draft, say=log.say)
+    learner = _learner(task, model, steps)
+    course = _course(task, learner, len(steps))
+    start = restore(learner.optimizer, course, folder=draft, say=log.say)
     if start:
         log.say(f"  going on after step {start} of {len(steps)}, which an earlier attempt had saved")
     began = time.monotonic()
-    _train(task, model, steps, _Attempt(draft, course, optimizer, start))
+    _train(task, steps, _Attempt(draft, course, learner, start))
+    model = learner.look()
+    world.order("learned")
     _save_weights(task, model, draft)
     write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
     _observe(task, model, draft)
@@ -189,6 +187,58 @@ def _observe(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
+def _load_to_train(task: _Task) -> PreTrainedModel:
+    """The base on the device where it computes, ready to be taught."""
+    recipe, log, world = task.recipe, task.voyage.log, task.voyage.world
+    prepare_device(task.voyage.recipe.seed)
+    keep_freed_memory()
+    model = load_model(task.base.path, dtype=compute_dtype())
+    move(model, device())
+    if isinstance(recipe, Finetune) and recipe.method == "lora":
+        add_lora(model, recipe.lora, task.voyage.recipe.seed)
+    else:
+        model.requires_grad_(True)
+    if must_compile():
+        log.say("  kernels     compiled for this processor, once: some ten seconds")
+    log.say(f"  {_no_kernels() if _is_sharded(task) else _fuse(model)}")
+    if world.size > 1:
+        holds = "a part of every weight" if _is_sharded(task) else "the whole model"
+        log.say(f"  processes   {world.size}, each with {holds} and its share of every step")
+    return model
+
+
+def _what_is_learned(recipe: Finetune | Pretrain) -> dict[str, Any]:
+    """The recipe without how processes share the work: that may change on the way, and makes nothing else."""
+    return recipe.model_dump(mode="json", exclude={"parallel"})
+
+
+def _is_sharded(task: _Task) -> bool:
+    return task.recipe.parallel == "sharded" and task.voyage.world.size > 1
+
+
+def _learner(task: _Task, model: PreTrainedModel, steps: Steps[Batch]) -> Learner:
+    recipe, world = task.recipe, task.voyage.world
+    world.check_alike("the steps", [len(steps), steps.num_tokens, *(batch.num_tokens for batch in steps[-1])])
+
+    def build(model: nn.Module) -> MasterWeights:
+        return build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
+
+    return make_learner(model, build, objective=task.lesson.objective, world=world, sharded=_is_sharded(task))
+
+
+def _course(task: _Task, learner: Learner, num_steps: int) -> Course:
+    recipe, seed = task.recipe, task.voyage.recipe.seed
+    return Course(
+        learning_rate=schedule(recipe.schedule, peak=_peak_rate(task), num_steps=num_steps, warmup=recipe.warmup),
+        clip_norm=recipe.clip_norm,
+        seed=seed,
+        save_every=recipe.watch.save_every,
+        fingerprint={"recipe": _what_is_learned(recipe), "seed": seed, "steps": num_steps},
+        objective=learner.objective,
+        world=learner.world,
+    )
+
+
 def _peak_rate(task: _Task) -> float:
     """The recipe's rate; else what a new model's size asks for; else the method's default."""
     recipe = task.recipe
@@ -203,6 +253,10 @@ def _fuse(model: PreTrainedModel) -> str:
     if fused:
         return f"kernels     {len(fused)} modules compute with compiled kernels, each checked against its original"
     return f"kernels     none, plain torch computes: {why_not() or 'none fits this model or device'}"
+
+
+def _no_kernels() -> str:
+    return "kernels     those that join weights are off: weights that are shared out are gathered anew for every pass"
 
 
 def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
@@ -228,10 +282,14 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(train: Store, recipe: Finetune | Pretrain, seed: int, lesson: Lesson) -> Steps[Batch]:
+def plan_steps(
+    train: Store, recipe: Finetune | Pretrain, seed: int, lesson: Lesson, num_processes: int = 1
+) -> Steps[Batch]:
     """Every step of the run, each a list of micro-batches; a function of the rows, the recipe and the seed.
 
-    Each is made when it is asked for. Each epoch has its own draw: where tokens are hidden, they are others each time.
+    Each is made when it is asked for. Which rows are in a step, and what is hidden of them, does not depend on the
+    number of processes; where there are too few micro-batches for them, or some would get more than others, they are
+    cut (`shared_bins`). Each epoch has its own draw: where tokens are hidden, they are others each time.
     """
     sizes = lesson.sizes(train.lengths)
     capacity = max(int(sizes.max()), min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
@@ -245,21 +303,21 @@ def plan_steps(train: Store, recipe: Finetune | Pretrain, seed: int, lesson: Les
         arrange=lesson.arrange,
     )
 
-    def batch_of(examples: Sequence[Example], epoch: int, seed: int) -> Batch:
-        return lesson.batch(examples, range(len(examples)), str(seed))
+    def micro_batches(bins: list[list[int]], epoch: int) -> list[Batch]:
+        return [lesson.batch(train, members, f"{seed}:{epoch}") for members in shared_bins(bins, sizes, num_processes)]
 
-    return steps_of(packing, train, batch_of)
+    return steps_of(packing, micro_batches)
 
 
 def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path) -> Plan:
-    account = task.account
+    account, timed = task.account, probe(model, steps[0], task.lesson.objective)
     plan = make_plan(
         model,
         steps,
         num_rows=len(task.train),
         num_truncated=account.num_cut,
         truncated=account.cut,
-        probe=probe(model, steps[0], task.lesson.objective),
+        probe=replace(timed, seconds_per_token=timed.seconds_per_token / task.voyage.world.size),
     )
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
@@ -279,9 +337,10 @@ def _show_rows(task: _Task) -> None:
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
 
 
-def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
+def _train(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
     """Trains from the step that is restored on; validates, keeps the best and stops early on the way."""
     draft, start, log, watch = attempt.draft, attempt.start, task.voyage.log, task.recipe.watch
+    learner = attempt.learner
     every = watch.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
     losses = LossWatch()
     for record in read_journal(draft / STEPS)[:start]:
@@ -293,34 +352,33 @@ def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]
         log.progress("step", len(steps)) as progress,
     ):
         if task.validation.examples and not read_journal(draft / VALIDATION):
-            journal.append(_validate(task, model, 0))
+            journal.append(_validate(task, learner.look(), 0))
         progress.start_at(start)
-        for step in _until_stopped(task, model, steps, attempt):
+        for step in _until_stopped(task, steps, attempt):
             progress.advance(loss=f"{step.loss_nats:.3f} nats", speed=f"{step.num_tokens / step.seconds:.0f} tokens/s")
             track(step.index, _figures(step))
             losses = losses.after(step.loss_nats)
             if losses.diverged:
                 raise _diverged(task, losses, step.index)
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
+                model = learner.look()
                 record = _validate(task, model, step.index)
                 journal.append(record)
                 track(step.index, {task.lesson.measure: record[task.lesson.measure]})
                 progress.advance(0, validation=_bits(task, record))
                 if watch.patience and best_of(read_journal(draft / VALIDATION), task.lesson.measure) == record:
-                    keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
+                    keep_best(draft / CHECKPOINTS, step.index, learner.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
         journal.flush()
     _end_with_the_best(task, attempt)
 
 
-def _until_stopped(
-    task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt
-) -> Iterator[Step]:
+def _until_stopped(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> Iterator[Step]:
     """The steps, until one of the recipe's reasons to stop early holds.
 
     The reasons are told from the journals alone, so that a resumed run stops where one never killed would.
     """
-    draft, start, watch = attempt.draft, attempt.start, task.recipe.watch
+    draft, start, watch, learner = attempt.draft, attempt.start, task.recipe.watch, attempt.learner
     spent = sum(record["seconds"] for record in read_journal(draft / STEPS)[:start])
 
     def reason_to_stop() -> str | None:
@@ -333,7 +391,8 @@ def _until_stopped(
 
     if reason_to_stop():
         return
-    for step in train_resumably(model, attempt.optimizer, steps[start:], attempt.course, folder=draft, start=start):
+    ahead = steps[start:]
+    for step in train_resumably(learner.model, learner.optimizer, ahead, attempt.course, folder=draft, start=start):
         yield step
         spent += step.seconds
         if reason := reason_to_stop():
@@ -354,7 +413,7 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     if weights is None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
-    attempt.optimizer.restore(weights, attempt.optimizer.state())
+    attempt.learner.optimizer.restore(weights, {})  # nothing is left to do for its memory
     log.say(f"  back to the weights of step {best['step']}: {_bits(task, best)}")
 
 

@@ -18,9 +18,11 @@ from setsail.stages import check, evaluate, restoration
 from setsail.stages.base import kind_of_base, make_base, refuse_to_write_text
 from setsail.stages.data import make_data
 from setsail.stages.export import make_gguf, make_merged
+from setsail.stages.following import follow_voyage
 from setsail.stages.report import how_to_load, make_report
 from setsail.stages.stage import Voyage
 from setsail.stages.training import make_training
+from setsail.train.parallel import World, joined
 
 # A verb to the stage with which it is done.
 ENDS = {
@@ -37,17 +39,27 @@ ENDS = {
 def sail(
     path: Path, settings: Sequence[str], runs: Path, *, until: str = "report", log: Log | None = None
 ) -> dict[str, Any]:
-    """Sails a recipe up to a verb's stage; finished stages are recognised.
+    """Sails a recipe up to a verb's stage; finished stages are recognised. Of several processes the first does it.
 
     Returns:
         `name`, `folder`, `stages` (verb to folder), `seconds`.
+
+    Raises:
+        SystemExit: in every process but the first, at the end.
     """
-    log = log or Log()
+    with joined() as world:
+        if not world.leads:
+            follow_voyage(path, settings, runs, world)
+            raise SystemExit(0)
+        return _lead(path, settings, runs, until=until, log=log or Log(), world=world)
+
+
+def _lead(path: Path, settings: Sequence[str], runs: Path, *, until: str, log: Log, world: World) -> dict[str, Any]:
     loaded = load_recipe(path, settings)
     for note in loaded.notes:
         log.say(f"  {note}")
     _check_verb(loaded, until)
-    voyage = Voyage(loaded, Run(runs / loaded.recipe.name), log)
+    voyage = Voyage(loaded, Run(runs / loaded.recipe.name), log, world)
     began = time.monotonic()
     with voyage.run.locked():
         _save_recipe(voyage)

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from setsail.tokens.pack import Arrange, Example, pack_lengths, shuffled
+from setsail.tokens.pack import Arrange, pack_lengths, shuffled
 
 WINDOW = 1 << 16  # examples packed at once: what a window's last bins waste is below a thousandth of it
 
@@ -73,13 +73,13 @@ class Packing:
         """The tokens of all steps that give a loss."""
         return self._total(self.num_supervised)
 
-    def at(self, step: int) -> tuple[int, int, list[list[int]]]:
-        """The epoch of a step, the number of its first bin in that epoch, and its bins of example indices."""
+    def at(self, step: int) -> tuple[int, list[list[int]]]:
+        """The epoch of a step, and its bins of example indices."""
         number = bisect_right(self._epochs, step, key=lambda epoch: epoch.first_step) - 1
         epoch = self._epochs[number]
         start = (step - epoch.first_step) * self.bins_per_step
         stop = min(start + self.bins_per_step, epoch.num_bins)
-        return number, start, [self._bin(number, index) for index in range(start, stop)]
+        return number, [self._bin(number, index) for index in range(start, stop)]
 
     def _bin(self, number: int, index: int) -> list[int]:
         before = self._epochs[number].bins_before
@@ -150,13 +150,11 @@ class Packing:
 class Steps(Sequence[list[Batch]], Generic[Batch]):
     """Steps that are made when they are asked for; `steps[start:]` is the same without the first ones.
 
-    `make_batch(examples, epoch, seed)` turns the examples of a micro-batch into one; the seed is that micro-batch's
-    own, the same whenever it is made, unrelated to its neighbours'.
+    `make(bins, epoch)` turns the bins of a step, of example indices, into its micro-batches.
     """
 
     packing: Packing
-    examples: Sequence[Example]
-    make_batch: Callable[[list[Example], int, int], Batch]
+    make: Callable[[list[list[int]], int], list[Batch]]
     numbers: range
 
     @property
@@ -182,20 +180,13 @@ class Steps(Sequence[list[Batch]], Generic[Batch]):
     def __getitem__(self, index: int | slice) -> list[Batch] | Steps[Batch]:
         if isinstance(index, slice):
             return replace(self, numbers=self.numbers[index])
-        epoch, first, bins = self.packing.at(self.numbers[index])
-        return [
-            self.make_batch(
-                [self.examples[member] for member in members], epoch, _seed_of(self.packing.seed, epoch, number)
-            )
-            for number, members in enumerate(bins, first)
-        ]
+        epoch, bins = self.packing.at(self.numbers[index])
+        return self.make(bins, epoch)
 
 
-def steps_of(
-    packing: Packing, examples: Sequence[Example], make_batch: Callable[[list[Example], int, int], Batch]
-) -> Steps[Batch]:
+def steps_of(packing: Packing, make: Callable[[list[list[int]], int], list[Batch]]) -> Steps[Batch]:
     """All steps of a run."""
-    return Steps(packing, examples, make_batch, range(len(packing)))
+    return Steps(packing, make, range(len(packing)))
 
 
 def _seed_of(*what: object) -> int:

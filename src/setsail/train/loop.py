@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch.nn.utils import clip_grad_norm_
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from setsail.base.errors import EXIT_CHECK_REFUSED, DataError, SetsailError
 from setsail.train.loss import NEXT_TOKEN
 from setsail.train.objective import Batch, Objective
+from setsail.train.parallel import ALONE, World, sum_gradients
+from setsail.train.sharded import whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,10 +68,12 @@ def train(
     seed: int,
     start: int = 0,
     objective: Objective = NEXT_TOKEN,
+    world: World = ALONE,
 ) -> Iterator[Step]:
     """Trains on `steps`, each a list of micro-batches, and yields what each did.
 
-    `start` steps are already done: the first of `steps` is number `start` + 1.
+    `start` steps are already done: the first of `steps` is number `start` + 1. Every process of `world` is given the
+    same steps, goes through its share of each, and yields what all of them did.
 
     Mutates: the model's trainable weights, the optimizer, torch's global random state.
 
@@ -83,13 +88,15 @@ def train(
         began = time.perf_counter()
         total = _total_supervised(batches, index)
         model.train()  # whoever iterates may have evaluated
-        losses = []
-        for number, batch in enumerate(batches):
+        losses = [0.0] * len(batches)
+        for number, share in world.passes(len(batches)):
             torch.manual_seed(seed_at(seed, index, number))
-            nats, _ = objective.loss(model, batch)
-            (nats / total).backward()
-            losses.append(nats.item())
-        grad_norm = float(clip_grad_norm_(weights, clip_norm))
+            nats, _ = objective.loss(model, batches[number])
+            (share * nats / total).backward()
+            losses[number] += share * nats.item()
+        losses = world.sums(losses)
+        sum_gradients(world, weights)
+        grad_norm = _clip(weights, clip_norm)
         if not math.isfinite(grad_norm + sum(losses)):
             optimizer.zero_grad()
             raise _diverged(index, batches, losses, grad_norm)
@@ -107,6 +114,13 @@ def seed_at(seed: int, step: int, micro_batch: int) -> int:
     """The random seed of one micro-batch of one step, unrelated to its neighbours' (63 bits)."""
     digest = hashlib.sha256(f"{seed}/{step}/{micro_batch}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _clip(weights: Sequence[Tensor], longest: float) -> float:
+    """Scales all gradients down so that their common norm is at most `longest`; returns what it was."""
+    norm = whole(get_total_norm([weight.grad for weight in weights if weight.grad is not None]))
+    clip_grads_with_norm_(weights, longest, norm)
+    return float(norm)
 
 
 def _total_supervised(batches: Sequence[Batch], index: int) -> int:

@@ -1,8 +1,8 @@
 """Muon: a step of equal length in every direction for the matrices inside the blocks, AdamW for all other weights.
 
 The invariant: each matrix is stepped by itself, whatever memory it shares with others, and a step is a function of the
-weight, its gradient and its momentum. Which precision the weights have is none of this file's business (see
-train/optimizer.py).
+weight, its gradient and its momentum. Of a matrix that is shared out among processes, each works out the whole update
+and keeps its part. Which precision the weights have is none of this file's business (see train/optimizer.py).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from setsail.base.device import compute_dtype
+from setsail.train.sharded import part_like, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of x, x³ and x⁵
 NUM_ITERATIONS = 5
@@ -69,7 +70,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(weight)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp(momentum, MOMENTUM)
-        update = orthogonalized(ahead, self._dtype)
+        update = part_like(orthogonalized(whole(ahead), self._dtype), like=ahead)
         weight.mul_(1 - rate * weight_decay)
         weight.add_(update, alpha=-rate * ADAMW_RMS * math.sqrt(max(weight.shape)))
 

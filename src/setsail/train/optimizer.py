@@ -124,7 +124,7 @@ class MasterWeights:
         Raises:
             ArtifactError: they belong to a model with other trainable weights.
         """
-        _check_same(self._masters, weights)
+        check_same(self._masters, weights)
         memory: dict[str, dict[str, Tensor]] = {name: {} for name in self._masters}
         for key, value in state.items():
             what, _, name = key.partition(":")
@@ -170,7 +170,12 @@ def _master_of(weight: nn.Parameter) -> Tensor:
     return master
 
 
-def _check_same(ours: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+def check_same(ours: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Makes sure that saved weights are of the model in hand.
+
+    Raises:
+        ArtifactError: names or shapes differ.
+    """
     shapes = {name: tuple(weight.shape) for name, weight in ours.items()}
     saved_shapes = {name: tuple(weight.shape) for name, weight in saved.items()}
     if shapes == saved_shapes:
