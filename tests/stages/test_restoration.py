@@ -14,15 +14,17 @@ from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from setsail.base.errors import CheckRefused, ModelError, RecipeError
 from setsail.base.log import Log
-from setsail.base.recipe import Recipe
+from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.models.load import load_model
+from setsail.stages import restoration
 from setsail.stages.chatting import chat_in_terminal
 from setsail.stages.data import read_parts
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.serving import serve_after_voyage, serve_run
+from setsail.stages.stage import Voyage
 from setsail.stages.voyage import sail
 from setsail.tokens.tokenizer import load
 
@@ -30,10 +32,8 @@ from .conftest import write_stories
 
 pytestmark = pytest.mark.slow
 
-KINDS = {
-    "encoder": {"kind": "encoder", "vocabulary": 300},
-    "seq2seq": {"kind": "seq2seq", "vocabulary": 390},  # a hundred of them sentinels
-}
+ROWS = {"encoder": [], "seq2seq": ["pretrain.context=64", "data.overlong=split"]}  # of the second all are longer
+VOCABULARIES = {"encoder": 300, "seq2seq": 390}  # a hundred of them sentinels
 SETTINGS = [
     "pretrain.epochs=1",
     "pretrain.watch.validate_every=4",
@@ -43,10 +43,10 @@ SETTINGS = [
 
 
 def settings_of(kind: str) -> list[str]:
-    return [*SETTINGS, f"base.kind={kind}", f"base.vocabulary={KINDS[kind]['vocabulary']}"]
+    return [*SETTINGS, f"base.kind={kind}", f"base.vocabulary={VOCABULARIES[kind]}", *ROWS[kind]]
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=list(VOCABULARIES))
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Run]:
     """A kind, the folder in which its whole voyage has been sailed once, and the run."""
     torch.set_num_threads(1)
@@ -78,14 +78,13 @@ def test_it_is_scored_in_bits_per_masked_byte_against_word_frequency(port: tuple
     assert bits["tuned"] < bits["base"] and 0 < bits["unigram"] < bits["base"]
     assert (evaluation.comparisons[0].against, evaluation.comparisons[0].lead) == ("unigram", "bits_per_masked_byte")
     assert "word frequency" in evaluation.verdict
+    assert evaluation.num_rows == 6
 
 
 def test_the_saved_folder_has_the_trainers_loss_in_plain_transformers(port: tuple[str, Path, Run]) -> None:
     """Validation after the last step, computed again by transformers alone, a row at a time."""
-    kind, _, run = port
-    merged = run.artifact("merged")
-    recipe = Recipe.model_validate({"task": "text", "name": "a", "base": "b", "data": {"source": "c"}, "pretrain": {}})
-    recipe = recipe.model_copy(update={"pretrain": recipe.training.model_copy(update={"context": 128})})
+    kind, folder, run = port
+    merged, recipe = run.artifact("merged"), voyage_of(folder, kind).recipe
     tokenizer = load(merged.path)
     lesson = lesson_of(recipe, kind, tokenizer)  # type: ignore[arg-type]
     rows = examples_of(read_parts(run.artifact("data")).validation, tokenizer, recipe, lesson)
@@ -148,8 +147,6 @@ def test_a_weight_changed_after_training_is_found(port: tuple[str, Path, Run]) -
         answer["first"] = dict(zip(reversed(answer["first"]), answer["first"].values(), strict=True))
         answer["nats"] *= 1.5
     kept, changed = reference.read_text(), json.dumps(said)
-    from setsail.stages import restoration
-
     reference.write_text(changed)
     try:
         trained, merged = (Run(run.path).artifact(stage, verify=False) for stage in ("pretrain", "merged"))
@@ -163,18 +160,16 @@ def test_a_weight_changed_after_training_is_found(port: tuple[str, Path, Run]) -
 
 
 def voyage_of(folder: Path, kind: str) -> Any:
-    from setsail.base.recipe_file import load_recipe
-    from setsail.stages.stage import Voyage
-
     return Voyage(load_recipe(folder / "new.yaml", settings_of(kind)), Run(folder / "runs" / "new"), Log(quiet=True))
 
 
 def test_it_is_the_base_of_more_pretraining_but_not_of_fine_tuning(port: tuple[str, Path, Run]) -> None:
-    _, folder, run = port
+    kind, folder, run = port
     data = "task: text\nbase: BASE\ndata: {source: stories.jsonl, near_duplicates: 1.0, redact: none}\n"
     data = data.replace("BASE", str(run.artifact("merged").path))
     (folder / "more.yaml").write_text(data + "pretrain: {epochs: 0.1, batch_tokens: 512, context: 128}\n")
-    sail(folder / "more.yaml", ["data.split.test=0.2"], folder / "runs", until="pretrain", log=Log(quiet=True))
+    settings = ["data.split.test=0.2", *ROWS[kind]]
+    sail(folder / "more.yaml", settings, folder / "runs", until="pretrain", log=Log(quiet=True))
     curve = Run(folder / "runs" / "more").artifact("pretrain").metrics["validation"]
     assert curve[0]["bits_per_masked_byte"] == pytest.approx(best_bits(run), rel=0.001)
     (folder / "tune.yaml").write_text(data + "finetune: {method: full, context: 128}\n")

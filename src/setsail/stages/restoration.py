@@ -38,7 +38,6 @@ from setsail.stages.probes import Reference
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tasks.registry import find_example
 from setsail.tasks.task import Dropped
-from setsail.tasks.task import Row as _Text
 from setsail.tokens.pack import NOT_SUPERVISED, Example
 from setsail.tokens.tokenizer import Tokenizer
 
@@ -48,7 +47,7 @@ NUM_FIRST = 64  # tokens of the first distribution that are kept
 
 @dataclass(frozen=True)
 class _Passage:
-    """A probe as a lesson reads it."""
+    """A text as a lesson reads it."""
 
     id: str
     text: str
@@ -82,10 +81,11 @@ def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Artifact, sa
     lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     asked = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
-    rows = [row for row in asked if _whole(row, tokenizer, recipe, lesson)]
-    if len(rows) < len(asked):
-        voyage.log.say(f"  {len(asked) - len(rows)} test rows are longer than the context and are not scored")
-    test = examples_of(rows, tokenizer, recipe, lesson)
+    test = examples_of(asked, tokenizer, recipe, lesson)
+    for line in test.account.explain("test"):
+        voyage.log.say(f"  {line}")
+    scored = {example.row_id for example in test.examples}
+    rows = [row for row in asked if row.id in scored]
     train = examples_of(parts.train, tokenizer, recipe, lesson)
     systems = {
         "tuned": System(masked_nats=_paid_by(saved, test, lesson)),
@@ -93,7 +93,16 @@ def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Artifact, sa
         "unigram": System(masked_nats=_paid_by_frequency(train, test, tokenizer, lesson)),
     }
     plan = Plan(COMPARISONS, recipe.evaluate.samples, recipe.evaluate.resamples, recipe.seed)
-    return evaluate(systems, rows, draft, plan=plan, contamination=contamination, masked_bytes=test.num_bytes)
+    masked_bytes = [round(num_bytes) for num_bytes in _by_row(test, test.num_bytes, rows)]
+    return evaluate(systems, rows, draft, plan=plan, contamination=contamination, masked_bytes=masked_bytes)
+
+
+def _by_row(test: Examples, values: Sequence[float], rows: Sequence[Row]) -> list[float]:
+    """Values of examples, of which a long row has several, added up for each row."""
+    sums = dict.fromkeys((row.id for row in rows), 0.0)
+    for example, value in zip(test.examples, values, strict=True):
+        sums[example.row_id] += value
+    return [sums[row.id] for row in rows]
 
 
 def _paid_by(model: Artifact, test: Examples, lesson: Lesson) -> Callable[[Sequence[Row]], list[float]]:
@@ -103,7 +112,7 @@ def _paid_by(model: Artifact, test: Examples, lesson: Lesson) -> Callable[[Seque
         loaded = load_model(model.path, dtype=compute_dtype())
         move(loaded, device())
         with torch.inference_mode():
-            return nats_of(loaded, test.examples, lesson)
+            return _by_row(test, nats_of(loaded, test.examples, lesson), rows)
 
     return masked_nats
 
@@ -115,15 +124,10 @@ def _paid_by_frequency(
     prices = unigram_nats([each.ids[each.loss_mask] for each in train.examples], tokenizer.num_ids)
 
     def masked_nats(rows: Sequence[Row]) -> list[float]:
-        return [float(prices[each.ids[each.loss_mask]].sum()) for each in lesson.drawn(test.examples, SCORING)]
+        drawn = lesson.drawn(test.examples, SCORING)
+        return _by_row(test, [float(prices[each.ids[each.loss_mask]].sum()) for each in drawn], rows)
 
     return masked_nats
-
-
-def _whole(row: _Text, tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> list[Example]:
-    """The one example of a row that goes into the context whole; none of one that does not."""
-    made = find_example(lesson.reads)(row, tokenizer, recipe.training.context, "drop")
-    return [] if isinstance(made, Dropped) else [made[0]]
 
 
 def observe_restoring_trainer(
@@ -135,19 +139,33 @@ def observe_restoring_trainer(
     """
     # A special token written out in a text is text for us, and a special token for other readers.
     plain = [row for row in rows if not any(token in row.text for token in tokenizer.special_tokens)]
-    fit = [row for row in plain if _whole(row, tokenizer, recipe, lesson)]
-    chosen = choose_rows(fit, recipe.check.prompts, seed=recipe.seed)
-    hidden = _hidden(chosen, tokenizer, recipe, lesson)
-    probes = tuple(_probe(row, example, lesson, tokenizer) for row, example in zip(chosen, hidden, strict=True))
+    chosen = choose_rows(plain, recipe.check.prompts, seed=recipe.seed)
+    passages = [_beginning(row, tokenizer, recipe, lesson) for row in chosen]
+    hidden = _hidden(passages, tokenizer, recipe, lesson)
+    probes = tuple(_probe(each, example, lesson, tokenizer) for each, example in zip(passages, hidden, strict=True))
     return Reference(probes, _observe(model, hidden, lesson, tokenizer, stage="trainer"))
 
 
-def _hidden(rows: Sequence[_Text], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> list[Example]:
-    """The rows with what the check hides of them."""
-    return lesson.drawn([example for row in rows for example in _whole(row, tokenizer, recipe, lesson)], "check")
+def _beginning(row: Row, tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> _Passage:
+    """The row, or of one that is longer than the context its first half, quarter and so on, whatever fits."""
+    passage = _Passage(row.id, row.text)
+    while (made := _example(passage, tokenizer, recipe, lesson)) and isinstance(made, Dropped):
+        assert made.reason == "overlong", f"{row.id} came through the preparation of the data: {made}"
+        passage = _Passage(row.id, passage.text[: len(passage.text) // 2])
+    return passage
 
 
-def _probe(row: Row, hidden: Example, lesson: Lesson, tokenizer: Tokenizer) -> Probe:
+def _hidden(passages: Sequence[_Passage], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> list[Example]:
+    """The passages with what the check hides of them."""
+    made = [_example(each, tokenizer, recipe, lesson) for each in passages]
+    return lesson.drawn([examples[0] for examples in made if not isinstance(examples, Dropped)], "check")
+
+
+def _example(passage: _Passage, tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> tuple[Example, ...] | Dropped:
+    return find_example(lesson.reads)(passage, tokenizer, recipe.training.context, "drop")
+
+
+def _probe(row: _Passage, hidden: Example, lesson: Lesson, tokenizer: Tokenizer) -> Probe:
     inputs, targets = _sides(hidden, lesson)
     answer = tokenizer.decode(hidden.ids[hidden.loss_mask].tolist())
     return Probe(row.id, (), row.text, tuple(inputs), tuple(targets), answer, stop_id=targets[-1])
