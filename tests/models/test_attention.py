@@ -147,13 +147,18 @@ def test_a_batch_of_rows_is_refused() -> None:
         states(toy_model.model(), {**twice, "document_starts": row["document_starts"]})
 
 
-def test_a_window_that_looks_ahead_is_refused_rather_than_ignored() -> None:
-    states = torch.zeros(1, 2, 6, 16)
-    starts = torch.tensor([0, 6], dtype=torch.int32)
-    with pytest.raises(ValueError, match="window that looks ahead"):
-        attention.documents_attention(
-            torch.nn.Module(), states, states, states, None, starts, is_causal=False, sliding_window=4
-        )
+def test_a_window_that_looks_both_ways_is_a_band() -> None:
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(1, 2, 17, 16, generator=generator) for _ in range(3))
+    starts = torch.tensor([0, 6, 17], dtype=torch.int32)
+    found, _ = attention.documents_attention(
+        torch.nn.Module(), query, key, value, None, starts, is_causal=False, sliding_window=4
+    )
+    places = torch.arange(17)
+    near = (places[:, None] - places[None]).abs() < 4
+    together = (places[:, None] < 6) == (places[None] < 6)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=near & together)
+    torch.testing.assert_close(found, expected.transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_that_looks_both_ways_attends_without_documents_and_without_a_mask() -> None:

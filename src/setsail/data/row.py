@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ _SCHEMA = pa.schema(
         pa.field("text", pa.string(), False),
         pa.field("group", pa.string(), False),
         pa.field("origin", pa.string(), False),
+        pa.field("label", pa.string(), False),
     ]
 )
 _DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
@@ -47,13 +48,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: `messages` for chat or `text` for text, never both."""
+    """One training row: `messages` for chat or `text` for text, never both; `label` says what a text is, or is ""."""
 
     id: str
     messages: tuple[Message, ...]
     text: str
     group: str
     origin: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ def contents(row: Row) -> tuple[str, ...]:
 
 
 def with_contents(row: Row, texts: Iterable[str]) -> Row:
-    """The same row with other texts in the same places; id, group and origin stay."""
+    """The same row with other texts in the same places; id, group, origin and label stay."""
     new = list(texts)
     if not row.messages:
-        return Row(row.id, (), new[0], row.group, row.origin)
+        return replace(row, text=new[0])
     messages = tuple(
         Message(role=message["role"], content=text) for message, text in zip(row.messages, new, strict=True)
     )
-    return Row(row.id, messages, "", row.group, row.origin)
+    return replace(row, messages=messages)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -104,7 +106,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         SystemRefusal: disk full, no permission.
     """
     columns = [
-        {"id": row.id, "messages": list(row.messages), "text": row.text, "group": row.group, "origin": row.origin}
+        {
+            "id": row.id,
+            "messages": list(row.messages),
+            "text": row.text,
+            "group": row.group,
+            "origin": row.origin,
+            "label": row.label,
+        }
         for row in rows
     ]
     _write(path, pa.Table.from_pylist(columns, schema=_SCHEMA))
@@ -130,6 +139,7 @@ def read_rows(path: Path) -> list[Row]:
             text=line["text"],
             group=line["group"],
             origin=line["origin"],
+            label=line["label"],
         )
         for line in table.to_pylist()
     ]

@@ -1,6 +1,7 @@
 """What the figures allow to be said about two systems, in plain words, in English and Chinese.
 
-One metric stated beforehand leads: chrF where systems write answers, bits per byte otherwise. The lead alone cannot
+One metric stated beforehand leads: macro F1 where texts are told apart, chrF where answers are written, bits per byte
+otherwise. The lead alone cannot
 make a system "better" while another judged metric shows it worse.
 """
 
@@ -39,7 +40,14 @@ class Comparison:
     differences: Mapping[str, Difference]
 
 
+LEADS = ("macro_f1", "chrf", "bits_per_byte")
+
 METRIC_NAMES: Mapping[str, tuple[str, str]] = {
+    "macro_f1": ("macro F1", "宏平均 F1"),
+    "accuracy": ("accuracy", "准确率"),
+    "macro_precision": ("macro precision", "宏平均精确率"),
+    "macro_recall": ("macro recall", "宏平均召回率"),
+    "nats_per_row": ("nats per row", "每样本奈特数"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "chrf": ("chrF", "chrF"),
     "rouge_l": ("ROUGE-L", "ROUGE-L"),
@@ -51,6 +59,8 @@ _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "tuned": ("the tuned model", "微调后的模型"),
     "base": ("the base model", "基座模型"),
     "nearest": ("the nearest-neighbour answer", "最近邻答案"),
+    "tfidf": ("TF-IDF with logistic regression", "TF-IDF 加逻辑回归"),
+    "majority": ("always saying the most frequent label", "总是回答最常见的标签"),
 }
 _SENTENCES: Mapping[str, tuple[str, str]] = {
     "better": ("{system} is better than {against}: {lead}.", "{system}优于{against}：{lead}。"),
@@ -90,7 +100,7 @@ _SAMPLES_HOW = (
 
 def compare(system: str, against: str, differences: Mapping[str, Difference]) -> Comparison:
     """A comparison with its decision; `differences` holds at least one judged metric."""
-    lead = "chrf" if "chrf" in differences else "bits_per_byte"
+    lead = next(name for name in LEADS if name in differences)
     decision = differences[lead].decision
     if decision == "better" and _judged(differences, lead, "worse"):
         decision = "not_shown"

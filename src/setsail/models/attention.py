@@ -87,11 +87,13 @@ def documents_attention(
     _check_packed(query, key, attention_mask, bounds, kwargs)
     rows = [states.transpose(1, 2)[0] for states in (query, key, value)]  # [T, heads, C]
     causal = _is_causal(module, kwargs)
-    if not causal and kwargs.get("sliding_window") is not None:
-        raise ValueError("packed rows do not support a sliding window that looks ahead")
-    if kernels.can_compute(query) and not kwargs.get("dropout"):
+    window = kwargs.get("sliding_window")
+    looks_ahead_in_window = (
+        not causal and window is not None and max(end - start for start, end in pairwise(bounds)) > window
+    )
+    if kernels.can_compute(query) and not kwargs.get("dropout") and not looks_ahead_in_window:
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-        documents = kernels.Documents(document_starts, causal, scale, kwargs.get("sliding_window") or 0)
+        documents = kernels.Documents(document_starts, causal, scale, window or 0 if causal else 0)
         return kernels.attend(rows[0], rows[1], rows[2], documents).unsqueeze(0), None
     attend = _attend(kwargs, causal=causal)
     plan = plan_buckets(bounds, query.device, SHORTEST_IN_BUCKET if causal else 1.0)
@@ -153,13 +155,13 @@ def _is_causal(module: torch.nn.Module, kwargs: dict[str, Any]) -> bool:
 
 
 def _attend(kwargs: dict[str, Any], *, causal: bool) -> Callable[..., torch.Tensor]:
-    """Attention over [N, L, heads, C] with the layer's scale, dropout and sliding window."""
+    """Attention over [N, L, heads, C] with the layer's scale, dropout and window, both ways unless `causal`."""
     window = kwargs.get("sliding_window")
     dropout, scale = kwargs.get("dropout", 0.0), kwargs.get("scaling")
 
     def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         length = query.shape[1]
-        mask = _band(length, window, query.device) if causal and window is not None and length > window else None
+        mask = _band(length, window, query.device, causal=causal) if window is not None and length > window else None
         dtype = torch.float32 if _is_faster_in_float32(query, length) else query.dtype
         states = [x.to(dtype).transpose(1, 2) for x in (query, key, value)]
         grouped = states[0].shape[1] != states[1].shape[1]
@@ -181,9 +183,13 @@ def _is_faster_in_float32(query: torch.Tensor, length: int) -> bool:
     return is_short_bf16 and torch.is_grad_enabled() and query.requires_grad
 
 
-def _band(length: int, window: int, device: torch.device) -> torch.Tensor:
-    """True where a token may look: itself and the `window` - 1 before it."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+def _band(length: int, window: int, device: torch.device, *, causal: bool) -> torch.Tensor:
+    """True where a token may look: itself, the `window` - 1 before it, and as many after it where it looks both ways.
+
+    Source: transformers' convention for `sliding_window`; ModernBERT hands half its window plus one.
+    """
+    all_to_all = torch.ones(length, length, dtype=torch.bool, device=device)
+    return all_to_all.tril(0 if causal else window - 1).triu(1 - window)
 
 
 def _check_packed(

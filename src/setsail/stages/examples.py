@@ -37,15 +37,16 @@ class Examples:
         ]
 
 
-def examples_of(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe) -> Examples:
-    """Every row as the recipe's task renders it, nothing left out in silence."""
+def examples_of(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe, *, context: int | None = None) -> Examples:
+    """Every row as the recipe's task renders it in its context, or a shorter one; nothing left out in silence."""
+    context = context or recipe.training.context
     task = find_task(recipe.task)
     examples: list[Example] = []
     cut: list[str] = []
     left_out: Counter[str] = Counter()
     names: list[str] = []
     for row in rows:
-        made = task.example(row, tokenizer, recipe.training.context, recipe.data.overlong)
+        made = task.example(row, tokenizer, context, recipe.data.overlong)
         if isinstance(made, Dropped):
             left_out[made.reason] += 1
             names.append(row.origin)

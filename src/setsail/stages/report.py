@@ -19,7 +19,10 @@ from setsail.stages.base import tokenizer_of
 from setsail.stages.check import RESULT
 from setsail.stages.examples import examples_of
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.subject import BITS_PER_BYTE, NATS_PER_ROW
+from setsail.tokens.pack import Example
 from setsail.tokens.render import describe
+from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.journal import read_journal
 
 NUM_SHOWN = 3
@@ -50,15 +53,22 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
         faithfulness=_faithfulness(made["check"]),
         files=tuple(
             facts.FileFact(f"{artifact.path.name}/{name}", entry["bytes"], entry["sha256"])
-            for artifact in (trained, made["merged"], made["gguf"])
+            for artifact in (trained, *(made[kind] for kind in ("merged", "gguf") if kind in made))
             for name, entry in artifact.manifest.files.items()
         ),
         origins=_origins(voyage, made),
-        commands=(
-            facts.Command(f"setsail serve {voyage.run.path}", "answer over HTTP, with a chat page"),
-            facts.Command(f"setsail chat {voyage.run.path}", "talk to it in the terminal"),
-            facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped"),
-        ),
+        commands=_commands(voyage),
+    )
+
+
+def _commands(voyage: Voyage) -> tuple[facts.Command, ...]:
+    again = facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped")
+    if voyage.recipe.task == "classify":
+        return facts.Command(f'setsail predict {voyage.run.path} "text"', "label a text, or --file with many"), again
+    return (
+        facts.Command(f"setsail serve {voyage.run.path}", "answer over HTTP, with a chat page"),
+        facts.Command(f"setsail chat {voyage.run.path}", "talk to it in the terminal"),
+        again,
     )
 
 
@@ -77,10 +87,15 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
         findings=tuple(summary["findings"]),
         split=summary["sizes"],
         rendered=tuple(
-            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(describe(example, tokenizer)))
-            for example in shown
+            facts.RenderedRow(example.row_id, origin[example.row_id], _runs(example, tokenizer)) for example in shown
         ),
     )
+
+
+def _runs(example: Example, tokenizer: Tokenizer) -> tuple[tuple[str, bool], ...]:
+    """What the model reads, and what it learns of it: tokens, or the label of the whole."""
+    runs = tuple(describe(example, tokenizer))
+    return (*runs, (" → ", False), (example.label, True)) if example.label else runs
 
 
 def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
@@ -91,6 +106,7 @@ def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
     for step in read_journal(trained.file("steps.jsonl")):
         num_tokens += step["num_tokens"]
         points.append(facts.CurvePoint(step["step"], num_tokens, step["loss_nats"], step["learning_rate"]))
+    measure = NATS_PER_ROW if voyage.recipe.task == "classify" else BITS_PER_BYTE
     adapter = "all weights"
     if isinstance(recipe, Finetune) and recipe.method == "lora":
         adapter = f"LoRA of rank {recipe.lora.rank}"
@@ -108,7 +124,8 @@ def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
             actual_memory_bytes=metrics["actual_memory_bytes"],
         ),
         steps=tuple(points),
-        validation=tuple(facts.ValidationPoint(v["step"], v["bits_per_byte"]) for v in metrics["validation"]),
+        validation=tuple(facts.ValidationPoint(v["step"], v[measure.key]) for v in metrics["validation"]),
+        measure=measure.key,
         truncated=tuple(plan["truncated"]),
     )
 

@@ -18,29 +18,31 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import compute_dtype, device, move, prepare_device
+from setsail.base.device import device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune, New, Pretrain
 from setsail.models.fused import fuse, unfuse
 from setsail.models.kernels.library import why_not
-from setsail.models.load import load_model, save_model
+from setsail.models.load import save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
 from setsail.stages.base import LEARNING_RATES, tokenizer_of
-from setsail.stages.data import Parts, read_parts
-from setsail.stages.examples import Examples, examples_of, nats_of
-from setsail.stages.probes import observe_trainer
+from setsail.stages.classifying import classifier_subject
+from setsail.stages.data import read_parts
+from setsail.stages.examples import Examples
+from setsail.stages.language import language_subject
 from setsail.stages.samples import written
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.tokens.pack import Batch, epoch_bins, make_batch
-from setsail.tokens.render import describe as describe_runs
+from setsail.stages.subject import Subject
+from setsail.tokens.pack import epoch_bins
 from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.allocator import keep_freed_memory
 from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
 from setsail.train.loop import Step, TrainingDiverged
+from setsail.train.objective import Batch
 from setsail.train.optimizer import MasterWeights, build_optimizer
 from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
 from setsail.train.resume import CHECKPOINTS, STEPS, Course, restore, train_resumably
@@ -48,10 +50,8 @@ from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
 SAMPLES = "samples.jsonl"
-MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
-MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes the whole test
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Task:
     voyage: Voyage
     base: Artifact
     tokenizer: Tokenizer
-    parts: Parts
+    subject: Subject
     train: Examples
     validation: Examples
 
@@ -109,29 +109,33 @@ class _Attempt:
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact) -> _Task:
     recipe, tokenizer, parts = voyage.recipe, tokenizer_of(base), read_parts(data)
     key = recipe.training_key
-    train = examples_of(parts.train, tokenizer, recipe)
-    validation = examples_of(parts.validation[:MOST_VALIDATION_ROWS], tokenizer, recipe)
+    if recipe.task == "classify":
+        subject = classifier_subject(voyage, base, tokenizer, parts)
+    else:
+        subject = language_subject(recipe, tokenizer, parts)
+    train = subject.examples(parts.train)
+    validation = subject.examples(parts.validation[: subject.most_validation_rows])
     if not train.examples:
         raise DataError(
             f"all {len(parts.train)} training rows are longer than {key}.context ({recipe.training.context} tokens)",
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
-    return _Task(voyage, base, tokenizer, parts, train, validation)
+    return _Task(voyage, base, tokenizer, subject, train, validation)
 
 
 def _learn(task: _Task, draft: Path) -> None:
     recipe, log = task.recipe, task.voyage.log
     prepare_device(task.voyage.recipe.seed)
     keep_freed_memory()
-    model = load_model(task.base.path, dtype=compute_dtype())
+    model = task.subject.load(task.base.path)
     move(model, device())
     if isinstance(recipe, Finetune) and recipe.method == "lora":
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
     else:
         model.requires_grad_(True)
     log.say(f"  {_fuse(model)}")
-    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed)
+    steps = plan_steps(task.train, recipe, task.voyage.recipe.seed, subject=task.subject)
     plan = _plan(task, model, steps, draft)
     _show_rows(task)
     optimizer = build_optimizer(model, recipe.optimizer, weight_decay=recipe.weight_decay)
@@ -142,6 +146,7 @@ def _learn(task: _Task, draft: Path) -> None:
         seed=task.voyage.recipe.seed,
         save_every=recipe.watch.save_every,
         fingerprint={"recipe": recipe.model_dump(mode="json"), "seed": task.voyage.recipe.seed, "steps": len(steps)},
+        objective=task.subject.objective,
     )
     start = restore(optimizer, course, folder=draft, say=log.say)
     if start:
@@ -153,8 +158,8 @@ def _learn(task: _Task, draft: Path) -> None:
     log.say(
         f"  the trainer itself answers {task.voyage.recipe.check.prompts} held-out prompts, to be held against later"
     )
-    reference = observe_trainer(task.voyage.recipe, model, task.tokenizer, task.parts.test)
-    write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
+    reference = task.subject.observe(model)
+    write_atomically(draft / REFERENCE, json.dumps(reference, ensure_ascii=False) + "\n")
 
 
 def _peak_rate(task: _Task) -> float:
@@ -180,6 +185,7 @@ def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     unfuse(model)
     save_model(model, draft)
     task.tokenizer.save(draft)
+    task.subject.finish(draft)
 
 
 def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
@@ -196,23 +202,23 @@ def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int) -> list[list[Batch]]:
+def plan_steps(train: Examples, recipe: Finetune | Pretrain, seed: int, *, subject: Subject) -> list[list[Batch]]:
     """Every step of the run, each a list of packed micro-batches; a function of the rows, the recipe and the seed."""
     longest = max(len(example.ids) for example in train.examples)
-    capacity = max(longest, min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
+    capacity = max(longest, min(recipe.batch_tokens, subject.micro_batch_tokens))
     per_step = max(1, recipe.batch_tokens // capacity)
     steps: list[list[Batch]] = []
     for epoch in range(math.ceil(recipe.epochs)):
         bins = epoch_bins(train.examples, capacity, seed, epoch)
         share = min(1.0, recipe.epochs - epoch)
         bins = bins[: max(1, round(len(bins) * share))]
-        batches = [make_batch([train.examples[index] for index in members]) for members in bins]
+        batches = [subject.batch([train.examples[index] for index in members]) for members in bins]
         steps += [batches[start : start + per_step] for start in range(0, len(batches), per_step)]
     return steps
 
 
 def _plan(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], draft: Path) -> Plan:
-    timed = probe(model, steps[0])
+    timed = probe(model, steps[0], task.subject.objective)
     plan = make_plan(model, steps, num_rows=len(task.train.examples), truncated=task.train.cut, probe=timed)
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
@@ -223,10 +229,9 @@ def _plan(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]],
 
 
 def _show_rows(task: _Task) -> None:
-    """Three rendered rows, the supervised tokens between ⟦ and ⟧."""
+    """Three rendered rows, what is learned between ⟦ and ⟧."""
     for example in task.train.examples[:NUM_SHOWN]:
-        runs = describe_runs(example, task.tokenizer)
-        text = "".join(f"⟦{part}⟧" if supervised else part for part, supervised in runs)
+        text = task.subject.show(example)
         task.voyage.log.say(f"  row {example.row_id}, what is learned stands in ⟦ ⟧:")
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
 
@@ -234,6 +239,7 @@ def _show_rows(task: _Task) -> None:
 def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> None:
     """Trains from the step that is restored on; validates, keeps the best and stops early on the way."""
     draft, start, log, watch = attempt.draft, attempt.start, task.voyage.log, task.recipe.watch
+    measure = task.subject.measure
     every = watch.validate_every or max(1, math.ceil(len(steps) / NUM_VALIDATIONS))
     losses = LossWatch()
     for record in read_journal(draft / STEPS)[:start]:
@@ -250,8 +256,8 @@ def _train(task: _Task, model: PreTrainedModel, steps: Sequence[Sequence[Batch]]
             if task.validation.examples and (step.index % every == 0 or step.index == len(steps)):
                 record = _validate(task, model, step.index)
                 journal.append(record)
-                progress.advance(0, validation=f"{record['bits_per_byte']:.3f} bits/byte")
-                if watch.patience and best_of(read_journal(draft / VALIDATION)) == record:
+                progress.advance(0, validation=f"{record[measure.key]:.3f} {measure.unit}")
+                if watch.patience and best_of(read_journal(draft / VALIDATION), measure.key) == record:
                     keep_best(draft / CHECKPOINTS, step.index, attempt.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
         journal.flush()
@@ -271,7 +277,9 @@ def _until_stopped(
     def reason_to_stop() -> str | None:
         if watch.max_minutes is not None and spent >= 60 * watch.max_minutes:
             return f"{watch.max_minutes:g} minutes of training are over"
-        if watch.patience and is_out_of_patience(read_journal(draft / VALIDATION), watch.patience):
+        if watch.patience and is_out_of_patience(
+            read_journal(draft / VALIDATION), watch.patience, task.subject.measure.key
+        ):
             return f"{watch.patience} validations in a row were no better"
         return None
 
@@ -287,11 +295,11 @@ def _until_stopped(
 
 def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     """Says how validation went; with patience, goes back to the weights that were best."""
-    curve, log = read_journal(attempt.draft / VALIDATION), task.voyage.log
+    curve, log, measure = read_journal(attempt.draft / VALIDATION), task.voyage.log, task.subject.measure
     if not curve:
         return
-    log.say(f"  validation {curve[0]['bits_per_byte']:.3f} → {curve[-1]['bits_per_byte']:.3f} bits per byte")
-    best = best_of(curve)
+    log.say(f"  validation {curve[0][measure.key]:.3f} → {curve[-1][measure.key]:.3f} {measure.unit}")
+    best = best_of(curve, measure.key)
     if task.recipe.watch.patience is None or best["step"] in (0, curve[-1]["step"]):
         return
     weights = take_best(attempt.draft / CHECKPOINTS, best["step"])
@@ -299,7 +307,7 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
     attempt.optimizer.restore(weights, attempt.optimizer.state())
-    log.say(f"  back to the weights of step {best['step']}: {best['bits_per_byte']:.3f} bits per byte")
+    log.say(f"  back to the weights of step {best['step']}: {best[measure.key]:.3f} {measure.unit}")
 
 
 def _diverged(task: _Task, losses: LossWatch, step: int) -> TrainingDiverged:
@@ -324,6 +332,5 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
 
 
 def _validate(task: _Task, model: PreTrainedModel, step: int) -> dict[str, Any]:
-    """Bits per byte of the validation rows' answers at a step."""
-    nats = sum(nats_of(model, task.validation.examples))
-    return {"step": step, "bits_per_byte": nats / math.log(2) / task.validation.num_bytes}
+    """What validation measures at a step."""
+    return {"step": step, **task.subject.validate(model, task.validation)}

@@ -16,6 +16,8 @@ from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.stages import check, evaluate
 from setsail.stages.base import make_base
+from setsail.stages.class_check import make_class_check
+from setsail.stages.class_scores import make_class_evaluation
 from setsail.stages.data import make_data
 from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.report import make_report
@@ -69,6 +71,12 @@ def _check_verb(loaded: LoadedRecipe, verb: str) -> None:
     if verb in ("finetune", "pretrain") and verb != way:
         place = loaded.place(way)
         raise RecipeError(f"this recipe says {way}, not {verb}", place=place, hint=f"setsail {way} {loaded.path}")
+    if verb == "export" and loaded.recipe.task == "classify":
+        raise RecipeError(
+            "a classifier is not exported: the folder of its finetune stage is what transformers loads",
+            place=loaded.place("task"),
+            hint=f"setsail run {loaded.path}, then setsail predict RUN",
+        )
 
 
 def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
@@ -80,6 +88,8 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
     if until in ("finetune", "pretrain"):
         return made
+    if voyage.recipe.task == "classify":
+        return _judge_classifier(voyage, made, until)
     licence = made["base"].metrics["licence"]
     made["merged"] = make_merged(voyage, made["base"], trained)
     made["gguf"] = _served(voyage, made["merged"], "gguf", licence)
@@ -93,6 +103,17 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until in ("check", "report"):
         forms = check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
         made["check"] = check.make_check(voyage, forms)
+    if until == "report":
+        made["report"] = make_report(voyage, made)
+    return made
+
+
+def _judge_classifier(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
+    """What comes after training where the folder itself is the result."""
+    if until in ("evaluate", "report"):
+        made["evaluate"] = make_class_evaluation(voyage, made["data"], made["finetune"])
+    if until in ("check", "report"):
+        made["check"] = make_class_check(voyage, made["finetune"])
     if until == "report":
         made["report"] = make_report(voyage, made)
     return made
@@ -117,6 +138,6 @@ def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
     run = voyage.run.path
     if until == "report":
         voyage.log.say(f"read   {made['report'].path / 'report.html'}")
-        voyage.log.say(f"next   setsail serve {run}")
+        voyage.log.say(f"next   setsail {'predict' if voyage.recipe.task == 'classify' else 'serve'} {run}")
     else:
         voyage.log.say(f"next   setsail run {voyage.loaded.path}")

@@ -10,6 +10,7 @@ from setsail.tasks.task import Task
 TASKS = {
     "chat": "setsail.tasks.chat:TASK",
     "text": "setsail.tasks.text:TASK",
+    "classify": "setsail.tasks.classify:TASK",
 }
 
 

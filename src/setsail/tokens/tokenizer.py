@@ -48,6 +48,10 @@ class Tokenizer:
         head = self._continuing.encode(text[:special], add_special_tokens=False).ids
         return head + self.backend.encode(text[special:], add_special_tokens=False).ids
 
+    def encode_whole(self, text: str) -> list[int]:
+        """Token ids of a text with what the tokenizer itself puts around it ([CLS] … [SEP]), as other tools read it."""
+        return self.backend.encode(text, add_special_tokens=True).ids
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of the ids, exactly as the tokenizer's own decoder writes it."""
         return self.backend.decode(list(ids), skip_special_tokens=skip_special)
@@ -90,6 +94,15 @@ class Tokenizer:
         if not bare or bare[0] not in whole:
             return []
         return whole[: whole.index(bare[0])]
+
+    @cached_property
+    def text_end_ids(self) -> list[int]:
+        """What the tokenizer itself puts behind a text ([SEP], or nothing)."""
+        whole = self.backend.encode("a", add_special_tokens=True).ids
+        bare = self.backend.encode("a", add_special_tokens=False).ids
+        if not bare or bare[-1] not in whole:
+            return []
+        return whole[len(whole) - whole[::-1].index(bare[-1]) :]
 
     @cached_property
     def is_byte_level(self) -> bool:

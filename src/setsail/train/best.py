@@ -22,16 +22,18 @@ BEST = "best"
 _WEIGHTS, _NOTE = "weights.safetensors", "note.json"
 
 
-def best_of(curve: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The validation with the fewest bits per byte; the earliest of equals."""
-    return min(curve, key=lambda record: (record["bits_per_byte"], record["step"]))
+def best_of(curve: Sequence[Mapping[str, Any]], measure: str = "bits_per_byte") -> Mapping[str, Any]:
+    """The validation with the least of what is measured; the earliest of equals."""
+    return min(curve, key=lambda record: (record[measure], record["step"]))
 
 
-def is_out_of_patience(curve: Sequence[Mapping[str, Any]], patience: int | None) -> bool:
+def is_out_of_patience(
+    curve: Sequence[Mapping[str, Any]], patience: int | None, measure: str = "bits_per_byte"
+) -> bool:
     """Whether the last `patience` validations were all worse than the best one before them."""
     if patience is None or not curve:
         return False
-    best = best_of(curve)["step"]
+    best = best_of(curve, measure)["step"]
     return sum(record["step"] > best for record in curve) >= patience
 
 

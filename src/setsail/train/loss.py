@@ -56,7 +56,7 @@ def supervised_loss(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, i
 @torch.no_grad()
 def row_nats(model: PreTrainedModel, batch: PackedRow) -> list[tuple[float, int]]:
     """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
-    with _evaluating(model):
+    with evaluating(model):
         hidden_SH, targets_S = _supervised_states(model, batch)
         head = _head(model)
         chunks = [
@@ -81,7 +81,7 @@ def check_head(model: PreTrainedModel) -> None:
     """
     spread = torch.linspace(0, model.config.get_text_config().vocab_size - 1, 8, device=model.device)
     ids = spread.long()[None]  # several, since a padding token may be embedded as zeros
-    with _evaluating(model):
+    with evaluating(model):
         expected = model(input_ids=ids, use_cache=False).logits
         ours = _head(model)(model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state)
     if not torch.equal(expected, ours):
@@ -177,7 +177,8 @@ def _at_least_fp32(logits: Tensor) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Without dropout for as long as it lasts."""
     was_training = model.training
     model.eval()
     try:

@@ -143,8 +143,9 @@ def _definitions(evaluation: Evaluation, words: Words) -> tuple[str, ...]:
             if scores.corpus_chrf is not None
         ]
     )
-    keys = [metric for metric in ("bits_per_byte", "chrf", "rouge_l", "exact_stop") if metric in present]
-    keys += ["nearest"] if "nearest" in evaluation.systems else []
+    told = ("accuracy", "nats_per_row", "bits_per_byte", "chrf", "rouge_l", "exact_stop")
+    keys = [metric for metric in told if metric in present]
+    keys += [name for name in ("nearest", "tfidf", "majority") if name in evaluation.systems]
     return tuple(words(f"about_{key}", corpus=corpus) for key in keys)
 
 

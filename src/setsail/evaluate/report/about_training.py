@@ -57,10 +57,10 @@ def _said_and_came(
 def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
     window = max(1, min(50, len(facts.steps) // 10))
     losses = tuple((float(point.step), point.loss_nats) for point in facts.steps if math.isfinite(point.loss_nats))
-    panels = [drawing.Line(words("loss"), losses, smooth=window)] if losses else []
+    panels = [drawing.Line(words(f"loss_{facts.measure}"), losses, smooth=window)] if losses else []
     if facts.validation:
-        bits = tuple((float(point.step), point.bits_per_byte) for point in facts.validation)
-        panels.append(drawing.Line(words("validation"), bits, dots=True))
+        bits = tuple((float(point.step), point.value) for point in facts.validation)
+        panels.append(drawing.Line(words(f"validation_{facts.measure}"), bits, dots=True))
     blocks: list[Block] = []
     if panels:
         blocks.append(Figure(drawing.curve(panels, words("axis_step")), words("curve", window=window)))
@@ -90,12 +90,12 @@ def _points(steps: Sequence[CurvePoint], words: Words) -> Table:
 
 
 def _validation(facts: TrainingFacts, words: Words) -> Table:
-    columns = (Column(words("axis_step"), "number"), Column(words("curve_bits"), "number"))
+    columns = (Column(words("axis_step"), "number"), Column(words(f"curve_{facts.measure}"), "number"))
     rows = tuple(
-        (Cell(numbers.count(point.step)), Cell(numbers.metric_value("bits_per_byte", point.bits_per_byte)))
+        (Cell(numbers.count(point.step)), Cell(numbers.metric_value(facts.measure, point.value)))
         for point in _evenly(facts.validation)
     )
-    return Table(columns, rows, words("curve_validation"))
+    return Table(columns, rows, words(f"curve_validation_{facts.measure}"))
 
 
 def _evenly(points: Sequence[T]) -> list[T]:

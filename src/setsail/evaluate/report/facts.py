@@ -71,10 +71,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class ValidationPoint:
-    """Bits per byte on the validation rows after a step; step 0 is the base model."""
+    """What validation measured after a step; step 0 is the model before training."""
 
     step: int
-    bits_per_byte: float
+    value: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class TrainingFacts:
     steps: tuple[CurvePoint, ...] = ()
     validation: tuple[ValidationPoint, ...] = ()
     truncated: tuple[str, ...] = ()
+    measure: str = "bits_per_byte"  # of the validation: bits_per_byte, or nats_per_row
 
 
 @dataclass(frozen=True)
