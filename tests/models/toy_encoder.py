@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
-WORDS = (
+_WORDS = (
     "the parcel came late broken box invoice wrong sum refund login password app crash again please help my order is"
     " 快 递 坏 了 发 票 错 误 登 录 不 上 退 款 好 ! , 0 1 2 3 4 5 6 7 8 9 ##0 ##1 ##2 ##3 ##4 ##5 ##6 ##7 ##8 ##9"
-).split()
+)
 KINDS: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": {"pad_token_id": 0, "type_vocab_size": 1, "max_position_embeddings": 65},
@@ -27,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
 IDS = {"pad_token_id": 0, "cls_token_id": 1, "bos_token_id": 1, "sep_token_id": 2, "eos_token_id": 2}
 
 
-def tokenizer(words: Iterable[str] = WORDS) -> Tokenizer:
+def tokenizer(words: Iterable[str] = tuple(_WORDS.split())) -> Tokenizer:
     """A WordPiece of a few words and of Chinese characters, with [CLS] and [SEP] around each text."""
     vocabulary = {word: index for index, word in enumerate([*SPECIAL, *dict.fromkeys(words)])}
     made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -71,3 +71,13 @@ def write_folder(folder: Path, kind: str = "bert", *, seed: int = 0, **changes: 
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **named, "mask_token": "[MASK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+@torch.no_grad()
+def lively(model: Any) -> Any:
+    """The model with a head that tells documents apart; the usual start is too flat to tell models apart."""
+    generator = torch.Generator().manual_seed(7)
+    for name, weight in model.named_parameters():
+        if not name.startswith(f"{model.base_model_prefix}.") or "pooler" in name:
+            weight.add_((torch.randn(weight.shape, generator=generator) * 0.3).to(weight.dtype))
+    return model

@@ -138,7 +138,7 @@ def _mistakes(rows: Sequence[Row], labels: Sequence[str], probabilities: NDArray
     """Rows with the wrong label, those first of which the system was surest: often the label is what is wrong."""
     found = [
         Mistake(row.id, row.text[:_SHOWN_CHARACTERS], row.label, labels[said], float(probabilities[place, said]))
-        for place, (row, said) in enumerate(zip(rows, probabilities.argmax(axis=1).tolist(), strict=True))
+        for place, (row, said) in enumerate(zip(rows, map(int, probabilities.argmax(axis=1)), strict=True))
         if labels[said] != row.label
     ]
     return tuple(sorted(found, key=lambda mistake: (-mistake.probability, mistake.row_id)))

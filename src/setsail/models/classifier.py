@@ -103,23 +103,24 @@ def new_classifier(folder: Path, labels: Sequence[str], *, dtype: torch.dtype, s
     for name in _ATTENTION_DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, 0.0)
-    loaded: Any = AutoModel.from_pretrained(
-        folder,
-        config=config,
-        dtype=dtype,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # told below, with the names
-    )
-    encoder, report = loaded
-    _refuse_missing(encoder, report, folder)
-    config.id2label = dict(enumerate(labels))  # and with it the number of classes
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # a folder without a pooler gets a new one too
+        loaded: Any = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, with the names
+        )
+        encoder, report = loaded
+        _refuse_missing(encoder, report, folder)
+        config.id2label = dict(enumerate(labels))  # and with it the number of classes
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = "single_label_classification"
+        torch.manual_seed(seed)  # whatever the folder had
         model = AutoModelForSequenceClassification.from_config(
             config, dtype=dtype, attn_implementation=attention.NAME, trust_remote_code=False
         )
