@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from setsail.base.artifact import Artifact
-from setsail.base.errors import CheckRefused, RecipeError, UserError
+from setsail.base.errors import CheckRefused, ModelError, RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
@@ -231,3 +231,12 @@ def test_a_classifiers_defaults_are_told_and_read_back(tmp_path: Path) -> None:
     again = type(recipe).model_validate(recipe.resolved())
     assert again == recipe
     assert set(COMPLAINTS) == set(LABELS)
+
+
+def test_a_base_that_cannot_read_the_texts_is_refused(tmp_path: Path) -> None:
+    recipe = write_tickets(tmp_path)
+    lines = [f"咨询开户贷款利率{number}天气预报,{LABELS[number % 3]}" for number in range(60)]
+    (tmp_path / "tickets.csv").write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"\d+% of the tokens are unknown to the base encoder") as raised:
+        sail(recipe, [], tmp_path / "runs", until="finetune", log=Log(quiet=True))
+    assert raised.value.place == "desk.yaml:3" and "bert-base-chinese" in str(raised.value.hint)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import compute_dtype
+from setsail.base.errors import ModelError
 from setsail.compress.check_classifier import LabelProbe, LabelReference
 from setsail.data.row import Row
 from setsail.evaluate.question import choose_rows
@@ -27,12 +28,14 @@ from setsail.train.classification import CLASSIFICATION, document_logits
 
 MICRO_BATCH_TOKENS = 4096  # no logits to hold for each token: larger products are faster
 MOST_VALIDATION_ROWS = 512
+UNKNOWN_TOLD, UNKNOWN_REFUSED = 0.05, 0.33  # shares of the tokens that the base's tokenizer does not know
 
 
 def classifier_subject(voyage: Voyage, base: Artifact, tokenizer: Tokenizer, parts: Parts) -> Subject:
     """Texts with labels, as the encoder's own tokenizer writes them."""
     recipe, labels = voyage.recipe, label_order([row.label for row in parts.train])
     index = {label: number for number, label in enumerate(labels)}
+    _require_known_words(voyage, tokenizer, parts.train[:1000])
     context = context_of(voyage, base)
 
     def load(folder: Path) -> PreTrainedModel:
@@ -72,6 +75,29 @@ def context_of(voyage: Voyage, base: Artifact) -> int:
     if wanted > there:
         voyage.log.say(f"  the context is {there} tokens: this base has no more positions ({wanted} were asked for)")
     return min(wanted, there)
+
+
+def _require_known_words(voyage: Voyage, tokenizer: Tokenizer, rows: Sequence[Row]) -> None:
+    """Tells, or refuses, texts that the base cannot read: English bases know few Chinese characters.
+
+    Raises: ModelError where a third of the tokens are unknown.
+    """
+    unknown = tokenizer.token_id(tokenizer.named.get("unk_token", ""))
+    ids = [token for row in rows for token in tokenizer.encode(row.text)]
+    share = ids.count(unknown) / max(1, len(ids)) if unknown is not None else 0.0
+    told = f"{share:.0%} of the tokens are unknown to the base {voyage.recipe.base_name}"
+    if share > UNKNOWN_REFUSED:
+        raise ModelError(
+            f"{told}: it cannot read these texts, for instance {_as_read(tokenizer, rows[0])}",
+            place=voyage.loaded.place("base"),
+            hint="take a base of the texts' language: bert-base-chinese, or XLM-RoBERTa for a hundred of them",
+        )
+    if share > UNKNOWN_TOLD:
+        voyage.log.say(f"! {told}")
+
+
+def _as_read(tokenizer: Tokenizer, row: Row) -> str:
+    return tokenizer.decode(tokenizer.encode(row.text), skip_special=False)[:80]
 
 
 def logits_of(model: PreTrainedModel, examples: Sequence[Example], labels: Mapping[str, int]) -> np.ndarray:
