@@ -164,6 +164,17 @@ def chat(
     _call("chatting:chat_in_terminal", run, base=base, engine=engine)
 
 
+@app.command()
+def predict(
+    run: RunPath,
+    text: Annotated[str | None, typer.Argument(help="A text to label.", metavar="[TEXT]")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Texts, one a line; - is stdin.", metavar="FILE")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also the probability of every label.")] = False,
+) -> None:
+    """Label texts with a classifier's run: a JSON line each."""
+    _call("predicting:predict_with_run", run, text, file=file, every=every)
+
+
 @app.command("runs")
 def list_runs(runs: RunsFolder = RUNS, as_json: AsJson = False) -> None:
     """List the runs and what has been made of each."""

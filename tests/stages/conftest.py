@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import toy_model
+from models import toy_encoder, toy_model
 
 TOYS = ["cat", "dog", "mat", "log", "sun", "sea", "map", "cup", "hat", "pen"]
 VERBS = ["likes", "sees", "takes", "holds", "moves", "draws"]
@@ -78,6 +78,37 @@ def write_stories(folder: Path) -> Path:
     (folder / "stories.jsonl").write_text(text, encoding="utf-8")
     path = folder / "new.yaml"
     path.write_text(PRETRAINING, encoding="utf-8")
+    return path
+
+
+CLASSIFYING = """\
+name: desk
+task: classify
+base: encoder
+data: {source: tickets.csv, near_duplicates: 1.0, redact: none, split: {validation: 0.2, test: 0.25}}
+finetune: {epochs: 10, batch_tokens: 256, context: 60, learning_rate: 0.01, watch: {save_every: 2}}
+evaluate: {resamples: 200, samples: 3}
+check: {prompts: 8}
+"""
+COMPLAINTS = {
+    "billing": ("the invoice is wrong", "refund my order please", "发票错误"),
+    "log in": ("my password is wrong", "the app crash again", "登录不上"),
+    "delivery": ("the parcel came late", "broken box", "快递坏了"),
+}
+
+
+def write_tickets(folder: Path, *, kind: str = "bert") -> Path:
+    """A toy encoder, a hundred and fifty tickets with labels, and a recipe; returns the recipe's path."""
+    toy_encoder.write_folder(folder / "encoder", kind)
+    chance = random.Random(1)
+    lines = ["text,label"]
+    for _ in range(150):
+        label = chance.choice(list(COMPLAINTS))
+        asking = " please help" * 12 if chance.random() < 0.1 else ""
+        lines.append(f"{chance.choice(COMPLAINTS[label])} {chance.randrange(10_000)}{asking},{label}")
+    (folder / "tickets.csv").write_text("\n".join([*lines, "no label here,"]) + "\n", encoding="utf-8")
+    path = folder / "desk.yaml"
+    path.write_text(CLASSIFYING, encoding="utf-8")
     return path
 
 

@@ -14,6 +14,7 @@ class ToyRow:
     id: str
     messages: tuple[dict[str, str], ...] = ()
     text: str = ""
+    label: str = ""
 
 
 def chat_row(*contents: str, system: str | None = None) -> ToyRow:

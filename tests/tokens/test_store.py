@@ -20,20 +20,21 @@ from setsail.tokens.store import CHANGES, FILES, HEADER, IDS, Store, join_stores
 VOCABULARY = 500
 
 
-def an_example(mask: list[bool], number: int = 0, row_id: str = "row") -> Example:
+def an_example(mask: list[bool], number: int = 0, row_id: str = "row", label: str = "kind") -> Example:
     ids = (np.arange(len(mask), dtype=np.int32) + 31 * number) % VOCABULARY
-    return Example(ids, np.array(mask, dtype=np.bool_), row_id, CHANGES[number % len(CHANGES)])
+    return Example(ids, np.array(mask, dtype=np.bool_), row_id, CHANGES[number % len(CHANGES)], label)
 
 
+NAMES = st.text(st.characters(exclude_categories=["Cs"]))
 EXAMPLES = st.lists(
-    st.tuples(st.lists(st.booleans(), min_size=1, max_size=30), st.text(st.characters(exclude_categories=["Cs"]))),
+    st.tuples(st.lists(st.booleans(), min_size=1, max_size=30), NAMES, NAMES),
     max_size=30,
-).map(lambda drawn: [an_example(mask, number, row_id) for number, (mask, row_id) in enumerate(drawn)])
+).map(lambda drawn: [an_example(mask, number, *names) for number, (mask, *names) in enumerate(drawn)])
 
 
 def content(example: Example) -> tuple[object, ...]:
     assert example.ids.dtype == np.int32 and example.loss_mask.dtype == np.bool_
-    return (example.ids.tolist(), example.loss_mask.tolist(), example.row_id, example.change)
+    return (example.ids.tolist(), example.loss_mask.tolist(), example.row_id, example.change, example.label)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -73,8 +74,8 @@ def test_parts_that_are_joined_are_the_bytes_of_one(examples: list[Example], cut
 
 def test_nothing_of_an_example_is_forgotten() -> None:
     """A field that `Example` gains must be written to `documents.bin` too."""
-    assert {field.name for field in fields(Example)} == {"ids", "loss_mask", "row_id", "change"}
-    assert store_file.DOCUMENT.names == ("end", "row_id_end", "num_supervised", "change")
+    assert {field.name for field in fields(Example)} == {"ids", "loss_mask", "row_id", "change", "label"}
+    assert store_file.DOCUMENT.names == ("end", "row_id_end", "label_end", "num_supervised", "change")
 
 
 def test_ids_take_two_bytes_where_they_can(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_it_is_a_sequence(stored: Path) -> None:
 def test_a_file_that_is_cut_short_or_missing_is_named(stored: Path, name: str) -> None:
     (stored / name).write_bytes((stored / name).read_bytes()[:-1])
     if name == HEADER:
-        (stored / name).write_bytes(b'{"format_version": 1, "fi')
+        (stored / name).write_bytes(b'{"format_version": 2, "fi')
     with pytest.raises(DamagedArtifact, match=name):
         open_store(stored)
     (stored / name).unlink()
@@ -129,8 +130,8 @@ def test_a_flipped_bit_is_found_by_verifying(stored: Path, name: str) -> None:
 
 def test_another_format_is_not_read(stored: Path) -> None:
     text = (stored / HEADER).read_text()
-    (stored / HEADER).write_text(text.replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(DamagedArtifact, match="format 2"):
+    (stored / HEADER).write_text(text.replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(DamagedArtifact, match="format 1"):
         open_store(stored)
 
 

@@ -48,7 +48,7 @@ class Data(Part):
     """Where rows come from and what is done to them before anything is trained."""
 
     source: str
-    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text"] = "auto"
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text_label", "text"] = "auto"
     columns: dict[str, str] = {}
     encoding: str = "auto"
     system: str | None = None
@@ -202,11 +202,28 @@ class Serve(Part):
     drain_seconds: PositiveFloat = 30.0
 
 
+CLASSIFY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "finetune": {"method": "full", "epochs": 3, "context": 512, "weight_decay": 0.01},
+    "evaluate": {"max_rows": 10_000},
+}
+
+
+def _refuse_unfit_for_classify(recipe: Recipe) -> None:
+    if recipe.finetune.method == "lora":
+        raise ValueError("task classify trains all weights of a small encoder: leave finetune.method out, or say full")
+    if recipe.template is not None:
+        raise ValueError("a classifier reads texts, not conversations: leave template out")
+    if recipe.data.overlong == "split":
+        raise ValueError("a text in pieces has no label of its own: set data.overlong: cut, or drop")
+    if recipe.finetune.watch.samples:
+        raise ValueError("a classifier writes nothing: leave finetune.watch.samples out")
+
+
 class Recipe(Part):
     """A whole voyage in one small file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    task: Literal["chat", "text"] = "chat"
+    task: Literal["chat", "text", "classify"] = "chat"
     base: str | New = "smollm2-135m-instruct"
     template: str | None = None
     seed: int = 1
@@ -219,6 +236,16 @@ class Recipe(Part):
     check: Check = Check()
     serve: Serve = Serve()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_classifier_begins_otherwise(cls, value: object) -> object:
+        """Other defaults for a task that trains a small encoder and is scored without writing anything."""
+        if not isinstance(value, dict) or value.get("task") != "classify" or "pretrain" in value:
+            return value
+        own = {part: value.get(part) or {} for part in CLASSIFY_DEFAULTS}
+        parts = {part: {**CLASSIFY_DEFAULTS[part], **own[part]} for part in own if isinstance(own[part], dict)}
+        return {"base": "minilm-l6", **value, **parts}
+
     @model_validator(mode="after")
     def _trains_in_one_way(self) -> Recipe:
         if self.pretrain is not None and "finetune" in self.model_fields_set:
@@ -229,6 +256,8 @@ class Recipe(Part):
             raise ValueError("a new model knows nothing yet: write pretrain instead of finetune")
         if isinstance(self.base, New) and self.pretrain is not None:
             self.pretrain.refuse_unused_corruption(self.base.kind)
+        if self.task == "classify":
+            _refuse_unfit_for_classify(self)
         return self
 
     def resolved(self) -> dict[str, Any]:

@@ -7,6 +7,8 @@ part. What does not live here: reading files. The invariant: one record gives ex
 from __future__ import annotations
 
 import json
+import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sharegpt": (("conversations",), ("system",)),
     "alpaca": (("instruction", "output"), ("input", "system", "history")),
     "prompt_completion": (("prompt", "completion"), ("system",)),
+    "text_label": (("text", "label"), ()),
     "text": (("text",), ()),
 }
 # Other names that a part goes by in files that people have, tried in this order.
@@ -26,6 +29,8 @@ _OTHER_NAMES = {
     "conversations": ("conversation",),
     "prompt": ("question", "query"),
     "completion": ("answer", "response", "reply"),
+    "text": ("文本", "内容"),
+    "label": ("category", "class", "intent", "标签", "类别"),
 }
 _ROLES = {
     "system": "system",
@@ -98,11 +103,12 @@ def to_row(record: Record, form: Format, *, system: str | None = None) -> Row | 
     identity = row_id(dict(record.fields), record.origin)
     parts = {part: record.fields.get(column) for part, column in form.columns.items()}
     try:
-        if form.name == "text":
+        if form.name in ("text", "text_label"):
             text = _text(parts["text"], "text")
             if not text.strip():
                 raise Unfit("empty_text")
-            return Row(identity, (), text, record.group, record.origin)
+            label = label_of(parts["label"]) if form.name == "text_label" else ""
+            return Row(identity, (), text, record.group, record.origin, label)
         turns = _READERS[form.name](parts)
         given = _text(parts.get("system"), "system") or system
         if given and given.strip() and (not turns or turns[0]["role"] != "system"):
@@ -113,17 +119,45 @@ def to_row(record: Record, form: Format, *, system: str | None = None) -> Row | 
     return Row(identity, tuple(turns), "", record.group, record.origin)
 
 
-def require_task(form: Format, task: str, place: str) -> None:
-    """Stops when a format cannot serve a task.
+def label_of(value: object) -> str:
+    """A label as text: numbers as they are written, white space tidied.
+
+    >>> label_of("  late  delivery "), label_of(3.0), label_of(True)
+    ('late delivery', '3', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value) if value == int(value) else value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise Unfit("no_label", "the label is empty")
+    if not isinstance(value, str | int | float):
+        raise Unfit("wrong_type", f"label is a {type(value).__name__} where one label was expected")
+    label = " ".join(unicodedata.normalize("NFC", str(value)).split())
+    if not label:
+        raise Unfit("no_label", "the label is empty")
+    return label
+
+
+def for_task(form: Format, task: str, place: str) -> Format:
+    """The format as a task reads it: labels are for task classify alone.
 
     Raises:
-        DataError: text for a chat, or chats for plain text.
+        DataError: text for a chat, chats for plain text, anything without labels for classify.
     """
+    if task == "classify" and form.name != "text_label":
+        raise DataError(
+            f"task classify needs a text and a label column, and the data is in the form {form.name}",
+            place=place,
+            hint="name the columns: data.columns: {text: …, label: …}",
+        )
+    if task != "classify" and form.name == "text_label":
+        form = Format("text", {"text": form.columns["text"]})
     if task == "chat" and form.name == "text":
         raise DataError(
             "task chat needs questions and answers, and the data holds only texts",
             place=place,
-            hint="write task: text, or name columns: data.columns: {prompt: …, completion: …}",
+            hint="write task: text or task: classify, or name columns: data.columns: {prompt: …, completion: …}",
         )
     if task == "text" and form.name != "text":
         raise DataError(
@@ -131,6 +165,7 @@ def require_task(form: Format, task: str, place: str) -> None:
             place=place,
             hint="write task: chat, or data.columns: {text: …}",
         )
+    return form
 
 
 def _require_known_parts(mapped: Mapping[str, str], name: str, place: str) -> None:

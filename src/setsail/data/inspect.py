@@ -72,7 +72,7 @@ def inspect(path: Path | str, *, base_dir: Path | None = None) -> Inspection:
         forms = [recognise(columns_of(part.items), place=place) for place, part in contents]
     except DataError as error:
         return _inspection(data, contents, found, None, [], [*problems, str(error)])
-    task = "text" if all(form.name == "text" for form in forms) else "chat"
+    task = _task_for({form.name for form in forms})
     items: list[Row | Drop] = []
     for place, part in contents:
         try:
@@ -80,6 +80,13 @@ def inspect(path: Path | str, *, base_dir: Path | None = None) -> Inspection:
         except DataError as error:
             problems.append(str(error))
     return _inspection(data, contents, found, forms[0], items, [*problems, *_problems(items)])
+
+
+def _task_for(formats: set[str]) -> str:
+    """What data in these formats is for: labels to classify, nothing but texts to go on, else answers."""
+    if formats == {"text_label"}:
+        return "classify"
+    return "text" if formats <= {"text", "text_label"} else "chat"
 
 
 def _inspection(
@@ -104,7 +111,7 @@ def _inspection(
         num_usable=len(rows),
         samples=tuple(rows[:NUM_SAMPLES]),
         problems=tuple(problems),
-        task="text" if form and form.name == "text" else "chat",
+        task=_task_for({form.name}) if form else "chat",
         split_by=None if sources.is_package(data) else _split_by(records, found, form),
     )
 

@@ -16,7 +16,7 @@ from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
 from setsail.base.recipe import Data
-from setsail.data import sources
+from setsail.data import labels, sources
 from setsail.data.clean import clean_text
 from setsail.data.duplicates import content_of, exact_copies, near_copies
 from setsail.data.reading import Part, read_parts
@@ -59,11 +59,13 @@ def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log:
     work.ended("understood")
     _clean(work, data)
     _mask(work, data)
+    if task == "classify":
+        _remove_contradictions(work)
     _remove_copies(work, data, task)
     _require_enough(work, data, num_read=len(items))
     if data.max_rows is not None:
         _limit(work, data.max_rows, seed)
-    split_rows = split(work.rows, validation=data.split.validation, test=data.split.test, seed=seed)
+    split_rows = _split(work, data, task, seed)
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     summary = _summary(data, fingerprint, parts, work, split_rows)
     summary = replace(summary, findings=(*summary.findings, *sources.not_read(data, base_dir)))
@@ -122,6 +124,21 @@ def _mask(work: _Work, data: Data) -> None:
         work.findings.append(f"{values} masked in {rows}: {_counted(work.redacted)}")
 
 
+def _remove_contradictions(work: _Work) -> None:
+    drops = labels.contradictions(work.rows)
+    gone = {drop.id for drop in drops}
+    work.rows = [row for row in work.rows if row.id not in gone]
+    work.drops += drops
+    work.ended("contradictions")
+
+
+def _split(work: _Work, data: Data, task: str, seed: int) -> Parts:
+    if task == "classify":
+        work.findings += labels.check_labels(work.rows, f"data.source {data.source}")
+        return labels.split_labelled(work.rows, data.split, seed=seed)
+    return split(work.rows, validation=data.split.validation, test=data.split.test, seed=seed)
+
+
 def _remove_copies(work: _Work, data: Data, task: str) -> None:
     # The questions of a package are made by rule, so that they do not make two equal answers different.
     generated = sources.is_package(data)
@@ -136,13 +153,18 @@ def _remove_copies(work: _Work, data: Data, task: str) -> None:
         work.findings.insert(0, f"{before:,} rows hold {len(work.rows):,} distinct {noun}; {removed}")
     if data.near_duplicates >= 1.0:
         return
-    before = len(work.rows)
-    _take_out(work, near_copies([key(row) for row in work.rows], data.near_duplicates), "near_duplicate")
+    near = near_copies([key(row) for row in work.rows], data.near_duplicates)
+    alike = {index: first for index, first in near.items() if work.rows[index].label == work.rows[first].label}
+    if len(alike) < len(near):
+        told_apart = [work.rows[index].origin for index in near if index not in alike]
+        count = f"{len(told_apart):,} rows are" if len(told_apart) > 1 else "1 row is"
+        work.findings.append(f"{count} nearly the same as one with another label, and kept: {told_apart[0]}")
+    _take_out(work, alike, "near_duplicate")
     work.ended("near copies")
 
 
 def _noun(rows: Sequence[Row], task: str, generated: bool) -> str:
-    if task == "text":
+    if task in ("text", "classify"):
         return "texts"
     if generated:
         return "answers"

@@ -17,7 +17,7 @@ from setsail.base.recipe import Data
 from setsail.data import sources
 from setsail.data.containers import Contents, Item
 from setsail.data.duplicates import normalised
-from setsail.data.formats import Format, recognise, require_task, to_row
+from setsail.data.formats import Format, for_task, recognise, to_row
 from setsail.data.row import Drop, Record, Row
 
 # Columns that name a row rather than fill it: nobody expects them to be trained on.
@@ -50,8 +50,7 @@ def read_parts(data: Data, base_dir: Path, *, task: str) -> list[Part]:
 def understand(data: Data, place: str, contents: Contents, *, task: str) -> Part:
     """One part with its format recognised and its records turned."""
     columns = columns_of(contents.items)
-    form = recognise(columns, name=data.format, columns=data.columns, place=place)
-    require_task(form, task, place)
+    form = for_task(recognise(columns, name=data.format, columns=data.columns, place=place), task, place)
     if data.split.by is not None and data.split.by not in columns and not sources.is_package(data):
         raise DataError(
             f'data.split.by names a column "{data.split.by}" that is not there; found: {", ".join(columns)}',

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ _SCHEMA = pa.schema(
         pa.field("text", pa.string(), False),
         pa.field("group", pa.string(), False),
         pa.field("origin", pa.string(), False),
+        pa.field("label", pa.string(), False),
     ]
 )
 _DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
@@ -54,13 +55,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: `messages` for chat or `text` for text, never both."""
+    """One training row: `messages` for chat or `text` for text, never both; `label` says what a text is, or is ""."""
 
     id: str
     messages: tuple[Message, ...]
     text: str
     group: str
     origin: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,14 @@ def contents(row: Row) -> tuple[str, ...]:
 
 
 def with_contents(row: Row, texts: Iterable[str]) -> Row:
-    """The same row with other texts in the same places; id, group and origin stay."""
+    """The same row with other texts in the same places; id, group, origin and label stay."""
     new = list(texts)
     if not row.messages:
-        return Row(row.id, (), new[0], row.group, row.origin)
+        return replace(row, text=new[0])
     messages = tuple(
         Message(role=message["role"], content=text) for message, text in zip(row.messages, new, strict=True)
     )
-    return Row(row.id, messages, "", row.group, row.origin)
+    return replace(row, messages=messages)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -116,8 +118,15 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     ):
         for group in _groups(rows):
             columns = [
-                {"id": r.id, "messages": list(r.messages), "text": r.text, "group": r.group, "origin": r.origin}
-                for r in group
+                {
+                    "id": row.id,
+                    "messages": list(row.messages),
+                    "text": row.text,
+                    "group": row.group,
+                    "origin": row.origin,
+                    "label": row.label,
+                }
+                for row in group
             ]
             writer.write_table(pa.Table.from_pylist(columns, schema=_SCHEMA), row_group_size=len(group))
 
@@ -160,7 +169,7 @@ def iterate_rows(path: Path, row_group: int | None = None) -> Iterator[Row]:
     """
     for line in _lines(path, _SCHEMA, row_group):
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
-        yield Row(line["id"], messages, line["text"], line["group"], line["origin"])
+        yield Row(line["id"], messages, line["text"], line["group"], line["origin"], line["label"])
 
 
 def num_row_groups(path: Path) -> int:

@@ -24,6 +24,8 @@ REASONS = {
     "no_question": "does not begin with a question",
     "empty_turn": "an empty turn",
     "empty_text": "no text",
+    "no_label": "no label",
+    "contradictory_label": "the same text stands under another label too",
     "late_system": "a system turn in the middle",
     "unknown_role": "a turn of an unknown role",
     "wrong_type": "another type where text was expected",

@@ -19,7 +19,7 @@ from setsail.evaluate.question import Question, question_of, question_text
 from setsail.evaluate.system import Answer, System
 
 _NGRAMS = (2, 3, 4)
-_BETWEEN = "\x00"  # between features: a character that no feature holds
+BETWEEN = "\x00"  # between features: a character that no feature holds
 _QUESTIONS_AT_ONCE = 256
 
 
@@ -67,15 +67,20 @@ def fit_nearest(train_rows: Sequence[Row]) -> NearestNeighbour:
     if not train_rows:
         raise ValueError("a nearest neighbour needs at least one training row")
     known = sorted((question_of(row) for row in train_rows), key=lambda question: question.row_id)
-    vectorizer = TfidfVectorizer(token_pattern=f"[^{_BETWEEN}]+", lowercase=False, sublinear_tf=True)
+    vectorizer = TfidfVectorizer(token_pattern=f"[^{BETWEEN}]+", lowercase=False, sublinear_tf=True)
     vectors = csr_matrix(vectorizer.fit_transform([_features(question.prompt) for question in known]))
     return NearestNeighbour(vectorizer, vectors, tuple(known))
 
 
 def _features(prompt: Sequence[Message]) -> str:
     """Words, and the character n-grams inside each stretch between spaces, set apart; nothing asked is one feature."""
-    text = question_text(prompt).lower().replace(_BETWEEN, " ")
+    return text_features(question_text(prompt))
+
+
+def text_features(text: str) -> str:
+    """The features of a text, with `BETWEEN` between them: words, and character n-grams inside each stretch."""
+    text = text.lower().replace(BETWEEN, " ")
     words = [f"w {token}" for token in rouge_tokens(text)]
     stretches = [f"^{stretch}$" for stretch in text.split()]
     grams = [piece[i : i + n] for piece in stretches for n in _NGRAMS for i in range(len(piece) - n + 1)]
-    return _BETWEEN.join([*words, *grams] or [" "])
+    return BETWEEN.join([*words, *grams] or [" "])

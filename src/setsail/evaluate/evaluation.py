@@ -3,7 +3,8 @@
 The file is this dataclass as JSON, key for key: `systems.<name>.metrics.<metric>` has value, low, high (95 %) and
 num_units; `comparisons` has a system against another with both values, the paired difference, its interval and a
 decision (better, not_shown, worse) for each metric that both have; `verdict` is the first comparison in words;
-`samples` are rows chosen as `samples_how` says. chrF is 0 to 100, ROUGE-L and the exact stop rate 0 to 1.
+`samples` are rows chosen as `samples_how` says; `classes`, where labels are told apart, has what is known label by
+label. chrF is 0 to 100, ROUGE-L and the exact stop rate 0 to 1.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from setsail.base.errors import ArtifactError
+from setsail.evaluate.class_scores import ClassReport
 from setsail.evaluate.contamination import Contamination
 from setsail.evaluate.interval import Decision, Interval
 from setsail.evaluate.verdict import Comparison
@@ -67,6 +69,7 @@ class Evaluation:
     verdict: str
     samples_how: str
     samples: tuple[Sample, ...]
+    classes: ClassReport | None = None
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

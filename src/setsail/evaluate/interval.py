@@ -6,7 +6,7 @@ alike and counting them as independent would make every interval too narrow. A r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,6 +94,26 @@ def _units(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64]:
     numbers: dict[object, int] = {}
     keys = [group or index for index, group in enumerate(groups)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def draw_units(
+    groups: Sequence[str] | None, num_rows: int, *, resamples: int, seed: int
+) -> Iterator[NDArray[np.int64]]:
+    """For each resample how often each row is drawn, groups whole; for figures that are no mean of values of rows.
+
+    Equal `groups` and `seed` draw equal resamples, so that two systems can be compared draw by draw.
+    """
+    unit_of_row = _units(groups, num_rows)
+    num_units = int(unit_of_row.max()) + 1
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, num_units, size=num_units), minlength=num_units)[unit_of_row]
+
+
+def interval_of(value: float, draws: NDArray[np.float64], num_units: int) -> Interval:
+    """A value with the percentile interval of its draws."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high), num_units)
 
 
 def _draw(tops: NDArray[np.float64], bottoms: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:

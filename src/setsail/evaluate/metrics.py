@@ -28,6 +28,11 @@ class Metric:
 
 # The order is the order of every table. `neither` is described, never judged: a longer answer is no better.
 METRICS = (
+    Metric("macro_f1", "higher", judged=True),
+    Metric("accuracy", "higher", judged=True),
+    Metric("macro_precision", "higher"),
+    Metric("macro_recall", "higher"),
+    Metric("nats_per_row", "lower"),
     Metric("bits_per_byte", "lower", judged=True),
     Metric("bits_per_masked_byte", "lower", judged=True),
     Metric("chrf", "higher", judged=True),

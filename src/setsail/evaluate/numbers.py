@@ -8,6 +8,16 @@ from __future__ import annotations
 from setsail.evaluate.interval import Interval
 
 MINUS = "\N{MINUS SIGN}"
+# Metrics that are shares of a whole, and their digits.
+_RATES = {"exact_stop": 0, "accuracy": 1, "macro_f1": 1, "macro_precision": 1, "macro_recall": 1}
+_DIGITS = {
+    "bits_per_byte": 3,
+    "bits_per_masked_byte": 3,
+    "nats_per_row": 3,
+    "rouge_l": 3,
+    "num_tokens": 0,
+    "num_characters": 0,
+}
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -17,12 +27,10 @@ def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
     >>> metric_value("chrf", -1.26, signed=True), metric_value("exact_stop", 0.984)
     ('−1.3', '98 %')
     """
-    if metric == "exact_stop":
+    if metric in _RATES:
         # A difference of two rates is in percentage points, not in percent of either.
-        return _signed(f"{abs(value) * 100:.0f} {'pp' if signed else '%'}", value, signed)
-    digits = {"bits_per_byte": 3, "bits_per_masked_byte": 3, "rouge_l": 3, "num_tokens": 0, "num_characters": 0}.get(
-        metric, 1
-    )
+        return _signed(f"{abs(value) * 100:.{_RATES[metric]}f} {'pp' if signed else '%'}", value, signed)
+    digits = _DIGITS.get(metric, 1)
     return _signed(f"{abs(value):,.{digits}f}", value, signed)
 
 

@@ -1,7 +1,8 @@
 """What the figures allow to be said about two systems, in plain words, in English and Chinese.
 
-One metric stated beforehand leads: chrF where systems write answers, bits per byte otherwise (per masked byte where
-they restore what was hidden). The lead alone cannot make a system "better" while another judged metric shows it worse.
+One metric stated beforehand leads: macro F1 where texts are told apart, chrF where systems write answers, bits per byte
+otherwise (per masked byte where they restore what was hidden). The lead alone cannot make a system "better" while
+another judged metric shows it worse.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class Comparison:
 
 
 METRIC_NAMES: Mapping[str, tuple[str, str]] = {
+    "macro_f1": ("macro F1", "宏平均 F1"),
+    "accuracy": ("accuracy", "准确率"),
+    "macro_precision": ("macro precision", "宏平均精确率"),
+    "macro_recall": ("macro recall", "宏平均召回率"),
+    "nats_per_row": ("nats per row", "每样本奈特数"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "bits_per_masked_byte": ("bits per masked byte", "每遮盖字节比特数"),
     "chrf": ("chrF", "chrF"),
@@ -48,12 +54,14 @@ METRIC_NAMES: Mapping[str, tuple[str, str]] = {
     "num_tokens": ("mean length in tokens", "平均长度（词元）"),
     "num_characters": ("mean length in characters", "平均长度（字符）"),
 }
-LEADS = ("chrf", "bits_per_byte", "bits_per_masked_byte")
+LEADS = ("macro_f1", "chrf", "bits_per_byte", "bits_per_masked_byte")
 _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "tuned": ("the tuned model", "微调后的模型"),
     "base": ("the base model", "基座模型"),
     "nearest": ("the nearest-neighbour answer", "最近邻答案"),
     "unigram": ("word frequency", "词频"),
+    "tfidf": ("TF-IDF with logistic regression", "TF-IDF 加逻辑回归"),
+    "majority": ("always saying the most frequent label", "总是回答最常见的标签"),
 }
 _SENTENCES: Mapping[str, tuple[str, str]] = {
     "better": ("{system} is better than {against}: {lead}.", "{system}优于{against}：{lead}。"),
@@ -93,7 +101,7 @@ _SAMPLES_HOW = (
 
 def compare(system: str, against: str, differences: Mapping[str, Difference]) -> Comparison:
     """A comparison with its decision; `differences` holds at least one judged metric."""
-    lead = next(metric for metric in LEADS if metric in differences)
+    lead = next(name for name in LEADS if name in differences)
     decision = differences[lead].decision
     if decision == "better" and _judged(differences, lead, "worse"):
         decision = "not_shown"

@@ -87,10 +87,12 @@ def documents_attention(
     _check_packed(query, key, attention_mask, bounds, kwargs)
     rows = [states.transpose(1, 2)[0] for states in (query, key, value)]  # [T, heads, C]
     causal = _is_causal(module, kwargs)
-    looks_both_ways = not causal and kwargs.get("sliding_window") is not None  # the kernel's window looks back alone
-    if kernels.can_compute(query) and not kwargs.get("dropout") and not looks_both_ways:
+    window = kwargs.get("sliding_window")
+    # The kernel's window looks back alone; one that no document exceeds is none.
+    is_band = not causal and window is not None and max(end - start for start, end in pairwise(bounds)) > window
+    if kernels.can_compute(query) and not kwargs.get("dropout") and not is_band:
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-        documents = kernels.Documents(document_starts, causal, scale, kwargs.get("sliding_window") or 0)
+        documents = kernels.Documents(document_starts, causal, scale, window or 0 if causal else 0)
         return kernels.attend(rows[0], rows[1], rows[2], documents).unsqueeze(0), None
     attend = _attend(kwargs, causal=causal)
     plan = plan_buckets(bounds, query.device, SHORTEST_IN_BUCKET if causal else 1.0)
@@ -152,7 +154,7 @@ def _is_causal(module: torch.nn.Module, kwargs: dict[str, Any]) -> bool:
 
 
 def _attend(kwargs: dict[str, Any], *, causal: bool) -> Callable[..., torch.Tensor]:
-    """Attention over [N, L, heads, C] with the layer's scale, dropout and sliding window."""
+    """Attention over [N, L, heads, C] with the layer's scale, dropout and window, both ways unless `causal`."""
     window = kwargs.get("sliding_window")
     dropout, scale = kwargs.get("dropout", 0.0), kwargs.get("scaling")
 

@@ -1,4 +1,4 @@
-"""Faster forwards for the modules of a decoder: joined projections, and kernels for what is no matrix product.
+"""Faster forwards for a transformer's modules: joined projections, and kernels for what is no matrix product.
 
 `fuse` walks a model and gives a module another `forward` where it recognises what the module computes by its parts, and
 only after both computed the same on random input. Nothing else changes: names, weights, classes and files are as
@@ -122,6 +122,28 @@ class _SelfAttention(_Faster):
         return self.output(attended)[None], None
 
 
+class _EncoderAttention(_Faster):
+    """BERT's attention of one packed row, both ways; anything else (padding, a batch, dropout) goes to the original."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__(module)
+        self.states = Projection([module.query, module.key, module.value])
+
+    def weight(self) -> Tensor:
+        return self.states.joint()
+
+    def __call__(self, hidden_states: Tensor, attention_mask: Any = None, **kwargs: Any) -> tuple[Tensor, None]:
+        starts = kwargs.get("document_starts")
+        dropout = self.module.dropout.p if self.module.training else 0.0
+        is_alone = hidden_states.shape[0] == 1 and kwargs.get("past_key_values") is None
+        if starts is None or not is_alone or dropout or isinstance(attention_mask, Tensor):
+            return self.original(hidden_states, attention_mask=attention_mask, **kwargs)
+        documents = kernels.Documents(starts, causal=False, scale=self.module.scaling)
+        heads = (3, self.module.num_attention_heads, self.module.attention_head_size)
+        query, key, value = self.states(hidden_states[0]).unflatten(1, heads).unbind(1)
+        return kernels.attend(query, key, value, documents).flatten(1)[None], None
+
+
 def _faster(module: Any) -> _Faster | None:
     """The faster forward of a module whose parts say what it computes."""
     parts = {name for name, _ in module.named_children()}
@@ -131,6 +153,9 @@ def _faster(module: Any) -> _Faster | None:
         )
     if parts == {"q_proj", "k_proj", "v_proj", "o_proj"} and _are_linear(module, parts):
         return _SelfAttention(module) if hasattr(module, "head_dim") and hasattr(module, "scaling") else None
+    if parts == {"query", "key", "value", "dropout"} and _are_linear(module, parts - {"dropout"}):
+        is_known = hasattr(module, "scaling") and hasattr(module, "attention_head_size")
+        return _EncoderAttention(module) if is_known and not getattr(module, "is_causal", True) else None
     has_epsilon = hasattr(module, "variance_epsilon") or hasattr(module, "eps")
     if type(module).__name__.endswith("RMSNorm") and has_epsilon and getattr(module, "weight", None) is not None:
         return _RmsNorm(module)
@@ -164,6 +189,8 @@ def _agree(model: Any, faster: _Faster) -> bool:
             return False
         starts = torch.tensor(PROBE_BOUNDS, dtype=torch.int32)
         arguments = {"position_embeddings": angles, "attention_mask": None, "document_starts": starts}
+    if isinstance(faster, _EncoderAttention):
+        arguments = {"document_starts": torch.tensor(PROBE_BOUNDS, dtype=torch.int32)}
     expected, ours = (_first(forward(hidden, **arguments)).float() for forward in (faster.original, faster))
     return bool((expected - ours).abs().max() <= TOLERANCE[weight.dtype] * expected.abs().max())
 

@@ -53,17 +53,24 @@ def import_base(name: str | BaseSource, out: Path, log: Log) -> BaseInfo:
     licence = source.licence
     if source.kind == "packaged":
         packaged.verify(source.name, Path(source.location))
-    if source.kind in ("packaged", "gguf"):
+    if source.kind == "gguf" or source.location.endswith(".gguf"):
         _import_gguf(Path(source.location), out, log)
     else:
-        is_hub = source.kind == "hub"
-        folder = hub.fetch(source.name, hub.resolve_commit(source.name), log) if is_hub else Path(source.location)
+        folder = folder_of(source, log)
         licence = folder_licence(folder) if licence == NOT_STATED else licence
         _import_folder(folder, out, log)
     config, kind = read_config(out), read_kind(out)
     sizes = [torch.Size(shape).numel() for _, shape, _ in layout_of(out).values()]
     context = int(getattr(config, "max_position_embeddings", 0))
     return BaseInfo(source, kind, str((config.architectures or [""])[0]), sum(sizes), context, licence)
+
+
+def folder_of(source: BaseSource, log: Log) -> Path:
+    """The model folder that a source stands for, fetched from the hub where it lives there."""
+    if source.kind == "hub":
+        return hub.fetch(source.name, hub.resolve_commit(source.name), log)
+    location = Path(source.location)
+    return location.parent if source.kind == "packaged" else location
 
 
 def load_model(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
@@ -186,8 +193,11 @@ def _import_gguf(path: Path, out: Path, log: Log) -> None:
     _write_json(out / "generation_config.json", _generation_settings(config))
 
 
-def _import_folder(folder: Path, out: Path, log: Log) -> None:
-    config = read_config(folder)
+def copy_folder(folder: Path, out: Path, log: Log) -> None:
+    """Weights in bf16, configuration and tokenizer of a model folder, as other tools read them.
+
+    Raises: ModelError where a file is missing or damaged.
+    """
     _copy_weights(folder, out, log)
     _write_json(out / "config.json", _portable(read_json(folder / "config.json")))
     if not (folder / "tokenizer.json").is_file():
@@ -196,6 +206,11 @@ def _import_folder(folder: Path, out: Path, log: Log) -> None:
     read_json(folder / "tokenizer.json")
     shutil.copyfile(folder / "tokenizer.json", out / "tokenizer.json")
     _import_tokenizer_settings(folder, out)
+
+
+def _import_folder(folder: Path, out: Path, log: Log) -> None:
+    config = read_config(folder)
+    copy_folder(folder, out, log)
     if (folder / "generation_config.json").is_file():
         shutil.copyfile(folder / "generation_config.json", out / "generation_config.json")
     elif kind_of(config) != "encoder":

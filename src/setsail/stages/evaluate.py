@@ -161,8 +161,8 @@ def table(evaluation: Evaluation) -> list[str]:
     """The scores as lines of a terminal: a system a column, a metric a row, 95 % intervals beside the values."""
     names = list(evaluation.systems)
     metrics = list(dict.fromkeys(metric for scores in evaluation.systems.values() for metric in scores.metrics))
-    lines = [f"{'':<16}" + "".join(f"{name:>26}" for name in names)]
+    lines = [f"{'':<16}" + "".join(f"{name:>28}" for name in names)]
     for metric in metrics:
         cells = [scores.metrics.get(metric) for scores in evaluation.systems.values()]
-        lines.append(f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>26}" for cell in cells))
+        lines.append(f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>28}" for cell in cells))
     return lines

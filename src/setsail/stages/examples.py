@@ -14,6 +14,7 @@ from setsail.data.row import Row
 from setsail.stages.objectives import Lesson
 from setsail.stages.tokenise import Account, Rendering, examples_from
 from setsail.tokens.pack import Example
+from setsail.tokens.render import describe
 from setsail.tokens.tokenizer import Tokenizer
 
 SCORING = "scoring"  # the draw of what is hidden wherever models are compared
@@ -37,8 +38,14 @@ class Examples:
 
 def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> Examples:
     """Every row as the lesson reads it, nothing left out in silence."""
-    account, rendering = Account(), Rendering.of(recipe, lesson.reads)
+    account, rendering = Account(), Rendering.of(recipe, lesson.reads, lesson.context)
     return Examples(list(examples_from(rows, tokenizer, rendering, account)), account, tokenizer, lesson)
+
+
+def runs_of(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+    """The runs of text of an example, each with whether it is learned; where a label is, it comes last."""
+    runs = describe(example, tokenizer)
+    return [*runs, (" → ", False), (example.label, True)] if example.label else runs
 
 
 def nats_of(model: PreTrainedModel, examples: Sequence[Example], lesson: Lesson) -> list[float]:

@@ -1,14 +1,16 @@
 """What each kind of model learns from rows, in one place: a decoder goes on, an encoder fills in, seq2seq writes spans.
 
 A lesson holds everything in which the kinds differ on the way from a row to a loss; what trains and what scores is
-given one and knows no kind. The invariant: a batch is a function of the examples, its members and the name of its draw.
+given one and knows no kind. What does not live here: the lesson of telling texts apart (`classifying.py`). The
+invariant: a batch is a function of the examples, its members and the name of its draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +18,10 @@ import numpy.typing as npt
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from setsail.base.device import compute_dtype
 from setsail.base.errors import ModelError, RecipeError
 from setsail.base.recipe import MASK, Kind, Pretrain, Recipe, Spans
+from setsail.models.load import load_model
 from setsail.stages.samples import filled, rewritten, written
 from setsail.tasks.registry import PASSAGE
 from setsail.tokens.corrupt import cut_out, hide_spans, hide_tokens, mask_out, span_counts
@@ -30,7 +34,11 @@ from setsail.train.objective import Batch, Objective
 from setsail.train.spans import SPANS, span_logits
 
 Lengths = npt.NDArray[np.int32]  # [examples], in tokens
-Measure = Literal["bits_per_byte", "bits_per_masked_byte"]
+Measure = Literal["bits_per_byte", "bits_per_masked_byte", "nats_per_row"]
+
+
+MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
+MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes the whole test
 
 
 @dataclass(frozen=True)
@@ -41,9 +49,12 @@ class Lesson:
     learned this time, `arrange` which examples stand together, by the `sizes` that their lengths come to, and `collate`
     puts them there; `num_targets` counts or expects what gives a loss. `samples` shows what the model makes of a few
     texts. `logits` are those of a batch's targets by the model's own forward, where the model restores what was hidden.
+    `load` makes the model of a base's folder. `validate` gives figures of examples, `measure` the first of them, where
+    they are not what the text costs. `context` is the most tokens of an example where it is not the recipe's.
 
     Units: `measure` is bits per UTF-8 byte of what is learned: of the whole text, or of the part of it that is hidden.
-    The second is no smaller scale of the first: what is hidden is told by what stands on both sides of it.
+    The second is no smaller scale of the first: what is hidden is told by what stands on both sides of it. Where a row
+    is one thing to learn it is nats per row. `micro_batch_tokens` is the size of a packed row.
     """
 
     kind: Kind
@@ -52,11 +63,16 @@ class Lesson:
     reads: str
     draw: Callable[[Example, str], Example]
     collate: Callable[[Sequence[Example]], Batch]
-    samples: Callable[[PreTrainedModel, Sequence[str]], list[str]]
+    samples: Callable[[PreTrainedModel, Sequence[str]], list[str]] = lambda model, texts: []
     arrange: Arrange = pack_lengths
     sizes: Callable[[Lengths], Lengths] = lambda lengths: lengths
     num_targets: Callable[[Lengths, Lengths], npt.NDArray[Any]] = lambda lengths, num_supervised: num_supervised
     logits: Callable[[PreTrainedModel, Any], Tensor] | None = None
+    load: Callable[[Path], PreTrainedModel] = lambda folder: load_model(folder, dtype=compute_dtype())
+    validate: Callable[[PreTrainedModel, Sequence[Example]], Mapping[str, float]] | None = None
+    context: int | None = None
+    micro_batch_tokens: int = MICRO_BATCH_TOKENS
+    most_validation_rows: int = MOST_VALIDATION_ROWS
 
     def batch(self, examples: Sequence[Example], members: Sequence[int], draw: str) -> Batch:
         """The batch of some of the examples, each drawn by its own name."""

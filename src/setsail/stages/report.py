@@ -18,10 +18,9 @@ from setsail.evaluate.report import facts
 from setsail.evaluate.report.build import build as build_report
 from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.check import RESULT
-from setsail.stages.examples import SCORING, examples_of
-from setsail.stages.objectives import lesson_of
+from setsail.stages.classifying import lesson_on
+from setsail.stages.examples import SCORING, examples_of, runs_of
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.tokens.render import describe
 from setsail.train.journal import read_journal
 
 NUM_SHOWN = 3
@@ -62,6 +61,8 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
 
 def _commands(voyage: Voyage, made: Mapping[str, Artifact]) -> tuple[facts.Command, ...]:
     again = facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped")
+    if voyage.recipe.task == "classify":
+        return facts.Command(f'setsail predict {voyage.run.path} "text"', "label a text, or --file with many"), again
     if kind_of_base(made["base"]) != "decoder":
         return (facts.Command(how_to_load(made), "in Python: load it with plain transformers"), again)
     return (
@@ -84,7 +85,7 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     tokenizer = tokenizer_of(made["base"])
     rows = list(islice(iterate_rows(made["data"].file("train.parquet")), NUM_SHOWN * 4))
     origin = {row.id: row.origin for row in rows}
-    lesson = lesson_of(voyage.recipe, kind_of_base(made["base"]), tokenizer)
+    lesson = lesson_on(voyage.recipe, made["base"], made["data"], tokenizer)
     fitting = examples_of(rows, tokenizer, voyage.recipe, lesson).examples
     shown = lesson.drawn(fitting[:NUM_SHOWN], SCORING)
     return facts.DataFacts(
@@ -96,7 +97,7 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
         findings=tuple(summary["findings"]),
         split=summary["sizes"],
         rendered=tuple(
-            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(describe(example, tokenizer)))
+            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(runs_of(example, tokenizer)))
             for example in shown
         ),
     )

@@ -52,6 +52,7 @@ class _Passage:
     id: str
     text: str
     messages: tuple[Mapping[str, str], ...] = ()
+    label: str = ""
 
 
 def make_restoration_evaluation(voyage: Voyage, data: Artifact, base: Artifact, saved: Artifact) -> Artifact:

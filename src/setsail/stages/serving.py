@@ -13,7 +13,7 @@ from pathlib import Path
 
 from setsail.base.artifact import Artifact
 from setsail.base.environment import read_environment, without_key
-from setsail.base.errors import EXIT_DONE, CheckRefused, SystemRefusal
+from setsail.base.errors import EXIT_DONE, CheckRefused, SystemRefusal, UserError
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import load_recipe
@@ -29,8 +29,18 @@ _LEAVE_SECONDS = 40.0
 
 
 def read_run(path: Path) -> tuple[Run, Recipe]:
-    """A run and its resolved recipe."""
+    """A run that can be talked to, and its resolved recipe.
+
+    Raises:
+        UserError: a classifier, which answers with labels.
+    """
     run = Run(path)
+    if (path / "recipe.yaml").exists() and load_recipe(path / "recipe.yaml").recipe.task == "classify":
+        raise UserError(
+            "this run is a classifier: it gives a text a label, and cannot be served or talked to yet",
+            place=str(path),
+            hint=f'setsail predict {path} "your text"',
+        )
     if "base" in run.current():
         refuse_to_write_text(run.artifact("base", verify=False))
     run.artifact("gguf", verify=False)

@@ -43,8 +43,9 @@ class Rendering:
     overlong: Overlong
 
     @classmethod
-    def of(cls, recipe: Recipe, reads: str) -> Rendering:
-        return cls(reads, recipe.training.context, recipe.data.overlong)
+    def of(cls, recipe: Recipe, reads: str, context: int | None = None) -> Rendering:
+        """As the recipe says, in its context or in another."""
+        return cls(reads, context or recipe.training.context, recipe.data.overlong)
 
 
 @dataclass

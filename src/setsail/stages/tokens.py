@@ -61,13 +61,15 @@ def make_tokens(
     tokenizer: Tokenizer,
     reads: str,
     *,
+    context: int | None = None,
     num_processes: int | None = None,
 ) -> Artifact:
     """The store of the training rows' examples, by the base's tokenizer; an account of the rows lies beside it.
 
-    `num_processes` is by default the number of cores; the store does not depend on it.
+    `context` is by default the recipe's. `num_processes` is by default the number of cores; the store does not depend
+    on it.
     """
-    rendering = Rendering.of(voyage.recipe, reads)
+    rendering = Rendering.of(voyage.recipe, reads, context)
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not _is_whole(draft):

@@ -20,20 +20,22 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import compute_dtype, device, move, prepare_device
+from setsail.base.device import device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Finetune, New, Pretrain
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.question import choose_rows
+from setsail.models.classifier import limit_length
 from setsail.models.fused import fuse, unfuse
 from setsail.models.kernels.library import must_compile, why_not
-from setsail.models.load import load_model, save_model
+from setsail.models.load import save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.weights import weights_sha256
-from setsail.stages.base import LEARNING_RATES, kind_of_base, tokenizer_of
-from setsail.stages.examples import Examples, examples_of, nats_of
-from setsail.stages.objectives import Lesson, lesson_of
+from setsail.stages.base import LEARNING_RATES, tokenizer_of
+from setsail.stages.classifying import lesson_on, observe_classifier, tell_limits
+from setsail.stages.examples import Examples, examples_of, nats_of, runs_of
+from setsail.stages.objectives import Lesson
 from setsail.stages.probes import observe_trainer
 from setsail.stages.restoration import observe_restoring_trainer
 from setsail.stages.samples import refuse_samples_without_mask
@@ -41,7 +43,7 @@ from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import Account
 from setsail.stages.tokens import account_of, make_tokens
 from setsail.stages.tracking import FOLDER, tracked
-from setsail.tokens.render import describe as describe_runs
+from setsail.tasks.registry import PASSAGE
 from setsail.tokens.shares import shared_bins
 from setsail.tokens.steps import Packing, Steps, steps_of
 from setsail.tokens.store import Store, open_store
@@ -61,10 +63,8 @@ from setsail.train.schedule import default_learning_rate, schedule
 
 PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
 SAMPLES = "samples.jsonl"
-MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
-MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes the whole test
 MOST_TEST_ROWS = 4096  # of which the probes of the faithfulness check are taken
 
 
@@ -92,8 +92,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
-            reads = lesson_of(recipe, kind_of_base(base), tokenizer_of(base)).reads
-            tokens = make_tokens(voyage, base, data, tokenizer_of(base), reads)
+            tokens = _tokens(voyage, base, data)
             voyage.world.order("learn", base=str(base.path), data=str(data.path), tokens=str(tokens.path))
             _learn(_load_task(voyage, base, data, tokens), draft)
         shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
@@ -125,14 +124,23 @@ class _Attempt:
     start: int
 
 
+def _tokens(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
+    """The store that is trained on; what the recipe asks in vain is refused before anything is tokenised."""
+    tokenizer = tokenizer_of(base)
+    lesson = lesson_on(voyage.recipe, base, data, tokenizer)
+    if voyage.recipe.task == "classify":
+        tell_limits(voyage, lesson, data, tokenizer)
+    if lesson.kind != "decoder":
+        refuse_samples_without_mask(voyage.recipe.training.watch.samples)
+    return make_tokens(voyage, base, data, tokenizer, lesson.reads, context=lesson.context)
+
+
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact) -> _Task:
     recipe, tokenizer = voyage.recipe, tokenizer_of(base)
     key = recipe.training_key
-    lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
-    if lesson.kind != "decoder":
-        refuse_samples_without_mask(recipe.training.watch.samples)
+    lesson = lesson_on(recipe, base, data, tokenizer)
     train, account = open_store(tokens.path), account_of(tokens)
-    validation_rows = islice(iterate_rows(data.file("validation.parquet")), MOST_VALIDATION_ROWS)
+    validation_rows = islice(iterate_rows(data.file("validation.parquet")), lesson.most_validation_rows)
     validation = examples_of(validation_rows, tokenizer, recipe, lesson)
     test = choose_rows(iterate_rows(data.file("test.parquet")), MOST_TEST_ROWS, seed=recipe.seed)
     if not train:
@@ -176,11 +184,13 @@ def _learn(task: _Task, draft: Path) -> None:
 def _observe(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     """What the trainer itself makes of held-out rows: what every later form of the model is held against."""
     recipe = task.voyage.recipe
-    answers = "answers" if task.lesson.kind == "decoder" else "fills in"
+    answers = "fills in" if task.lesson.reads == PASSAGE else "answers"
     task.voyage.log.say(
         f"  the trainer itself {answers} {recipe.check.prompts} held-out rows, to be held against later"
     )
-    if task.lesson.kind == "decoder":
+    if recipe.task == "classify":
+        reference = observe_classifier(recipe, model, task.tokenizer, task.test, task.lesson)
+    elif task.lesson.kind == "decoder":
         reference = observe_trainer(recipe, model, task.tokenizer, task.test)
     else:
         reference = observe_restoring_trainer(recipe, model, task.tokenizer, task.test, task.lesson)
@@ -192,7 +202,7 @@ def _load_to_train(task: _Task) -> PreTrainedModel:
     recipe, log, world = task.recipe, task.voyage.log, task.voyage.world
     prepare_device(task.voyage.recipe.seed)
     keep_freed_memory()
-    model = load_model(task.base.path, dtype=compute_dtype())
+    model = task.lesson.load(task.base.path)
     move(model, device())
     if isinstance(recipe, Finetune) and recipe.method == "lora":
         add_lora(model, recipe.lora, task.voyage.recipe.seed)
@@ -266,6 +276,8 @@ def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     unfuse(model)
     save_model(model, draft)
     task.tokenizer.save(draft)
+    if task.lesson.context is not None:
+        limit_length(draft, task.lesson.context)
 
 
 def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
@@ -292,7 +304,7 @@ def plan_steps(
     cut (`shared_bins`). Each epoch has its own draw: where tokens are hidden, they are others each time.
     """
     sizes = lesson.sizes(train.lengths)
-    capacity = max(int(sizes.max()), min(recipe.batch_tokens, MICRO_BATCH_TOKENS))
+    capacity = max(int(sizes.max()), min(recipe.batch_tokens, lesson.micro_batch_tokens))
     packing = Packing(
         lengths=sizes,
         num_supervised=lesson.num_targets(train.lengths, train.num_supervised),
@@ -328,10 +340,10 @@ def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path)
 
 
 def _show_rows(task: _Task) -> None:
-    """Three rendered rows, the supervised tokens between ⟦ and ⟧."""
+    """Three rendered rows, what is learned between ⟦ and ⟧."""
     for index, example in enumerate(task.train[:NUM_SHOWN]):
         drawn = task.lesson.draw(example, f"{task.voyage.recipe.seed}:0:{index}")
-        runs = describe_runs(drawn, task.tokenizer)
+        runs = runs_of(drawn, task.tokenizer)
         text = "".join(f"⟦{part}⟧" if supervised else part for part, supervised in runs)
         task.voyage.log.say(f"  row {example.row_id}, what is learned stands in ⟦ ⟧:")
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
@@ -365,7 +377,7 @@ def _train(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> 
                 record = _validate(task, model, step.index)
                 journal.append(record)
                 track(step.index, {task.lesson.measure: record[task.lesson.measure]})
-                progress.advance(0, validation=_bits(task, record))
+                progress.advance(0, validation=_measured(task, record))
                 if watch.patience and best_of(read_journal(draft / VALIDATION), task.lesson.measure) == record:
                     keep_best(draft / CHECKPOINTS, step.index, learner.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
@@ -405,7 +417,7 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
     curve, log = read_journal(attempt.draft / VALIDATION), task.voyage.log
     if not curve:
         return
-    log.say(f"  validation {curve[0][task.lesson.measure]:.3f} → {_bits(task, curve[-1])}")
+    log.say(f"  validation {curve[0][task.lesson.measure]:.3f} → {_measured(task, curve[-1])}")
     best = best_of(curve, task.lesson.measure)
     if task.recipe.watch.patience is None or best["step"] in (0, curve[-1]["step"]):
         return
@@ -414,10 +426,11 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
         log.say(f"  step {best['step']} was better, but its weights were not kept; the last ones are taken")
         return
     attempt.learner.optimizer.restore(weights, {})  # nothing is left to do for its memory
-    log.say(f"  back to the weights of step {best['step']}: {_bits(task, best)}")
+    log.say(f"  back to the weights of step {best['step']}: {_measured(task, best)}")
 
 
-def _bits(task: _Task, record: Mapping[str, Any]) -> str:
+def _measured(task: _Task, record: Mapping[str, Any]) -> str:
+    """What a validation is judged by, with its unit."""
     return f"{record[task.lesson.measure]:.3f} {task.lesson.measure.replace('_', ' ')}"
 
 
@@ -451,6 +464,9 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
 
 
 def _validate(task: _Task, model: PreTrainedModel, step: int) -> dict[str, Any]:
-    """Bits per byte of what is learned of the validation rows, at a step."""
-    nats = sum(nats_of(model, task.validation.examples, task.lesson))
-    return {"step": step, task.lesson.measure: nats / math.log(2) / sum(task.validation.num_bytes)}
+    """What the validation rows say at a step: the lesson's own figures, or the bits per byte of what is learned."""
+    validation, lesson = task.validation, task.lesson
+    if lesson.validate is not None:
+        return {"step": step, **lesson.validate(model, validation.examples)}
+    nats = sum(nats_of(model, validation.examples, lesson))
+    return {"step": step, lesson.measure: nats / math.log(2) / sum(validation.num_bytes)}

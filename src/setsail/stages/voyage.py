@@ -16,6 +16,8 @@ from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.stages import check, evaluate, restoration
 from setsail.stages.base import kind_of_base, make_base, refuse_to_write_text
+from setsail.stages.class_check import make_class_check
+from setsail.stages.class_scores import make_class_evaluation
 from setsail.stages.data import make_data
 from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
@@ -81,6 +83,12 @@ def _check_verb(loaded: LoadedRecipe, verb: str) -> None:
     if verb in ("finetune", "pretrain") and verb != way:
         place = loaded.place(way)
         raise RecipeError(f"this recipe says {way}, not {verb}", place=place, hint=f"setsail {way} {loaded.path}")
+    if verb == "export" and loaded.recipe.task == "classify":
+        raise RecipeError(
+            "a classifier is not exported: the folder of its finetune stage is what transformers loads",
+            place=loaded.place("task"),
+            hint=f"setsail run {loaded.path}, then setsail predict RUN",
+        )
 
 
 def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
@@ -94,6 +102,8 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
     if until in ("finetune", "pretrain"):
         return made
+    if voyage.recipe.task == "classify":
+        return _judge_classifier(voyage, made, until)
     if kind_of_base(made["base"]) != "decoder":
         return _sail_on_restoring(voyage, until, made)
     licence = made["base"].metrics["licence"]
@@ -127,6 +137,17 @@ def _sail_on_restoring(voyage: Voyage, until: str, made: dict[str, Artifact]) ->
     return made
 
 
+def _judge_classifier(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
+    """What comes after training where the folder itself is the result."""
+    if until in ("evaluate", "report"):
+        made["evaluate"] = make_class_evaluation(voyage, made["data"], made["finetune"])
+    if until in ("check", "report"):
+        made["check"] = make_class_check(voyage, made["finetune"])
+    if until == "report":
+        made["report"] = make_report(voyage, made)
+    return made
+
+
 def _served(voyage: Voyage, model: Artifact, kind: str, licence: str) -> Artifact:
     """The form that is served: GGUF files, or the folder itself where the recipe exports safetensors only."""
     if voyage.recipe.export.format == "safetensors":
@@ -143,10 +164,15 @@ def _save_recipe(voyage: Voyage) -> None:
 
 
 def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
-    run = voyage.run.path
     if until == "report":
         voyage.log.say(f"read   {made['report'].path / 'report.html'}")
-        is_served = kind_of_base(made["base"]) == "decoder"
-        voyage.log.say(f"next   setsail serve {run}" if is_served else f"next   {how_to_load(made)}")
+        voyage.log.say(f"next   {_next(voyage, made)}")
     else:
         voyage.log.say(f"next   setsail run {voyage.loaded.path}")
+
+
+def _next(voyage: Voyage, made: dict[str, Artifact]) -> str:
+    """What to type after the whole voyage: the way in which such a model is used."""
+    if voyage.recipe.task == "classify":
+        return f"setsail predict {voyage.run.path}"
+    return f"setsail serve {voyage.run.path}" if kind_of_base(made["base"]) == "decoder" else how_to_load(made)

@@ -12,6 +12,7 @@ PASSAGE = "passage"
 TASKS = {
     "chat": "setsail.tasks.chat:TASK",
     "text": "setsail.tasks.text:TASK",
+    "classify": "setsail.tasks.classify:TASK",
 }
 
 

@@ -21,12 +21,16 @@ NOT_SUPERVISED = -100
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One document ready to learn from. `change` is "" or how it differs from its row: "cut" or "split"."""
+    """One document ready to learn from. `change` is "" or how it differs from its row: "cut" or "split".
+
+    `label` says what the document is, where documents are told apart; "" elsewhere.
+    """
 
     ids: npt.NDArray[np.int32]
     loss_mask: npt.NDArray[np.bool_]
     row_id: str
     change: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         assert self.ids.ndim == 1 and self.ids.shape == self.loss_mask.shape and len(self.ids) > 0, self.row_id

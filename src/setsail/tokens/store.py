@@ -1,10 +1,10 @@
 """Examples on the disk, mapped into memory: written once, in order, and then read in any order for nothing.
 
-Four raw little-endian files and a header. `ids.bin` holds every token of every example one after the other, as 16 or
-32 bits; `loss_mask.bin` a bit for each of them, the lowest first; `documents.bin` a record for each example; and
-`row_ids.bin` the ids of their rows. What does not live here: who tokenises, and where a store stands. Invariants: the
-same examples give the same bytes however they were cut into stores and joined; a store without its header, which is
-written last, is no store.
+Five raw little-endian files and a header. `ids.bin` holds every token of every example one after the other, as 16 or
+32 bits; `loss_mask.bin` a bit for each of them, the lowest first; `documents.bin` a record for each example;
+`row_ids.bin` the ids of their rows; and `labels.bin` their labels, nothing where they have none. What does not live
+here: who tokenises, and where a store stands. Invariants: the same examples give the same bytes however they were cut
+into stores and joined; a store without its header, which is written last, is no store.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from setsail.base.errors import DamagedArtifact
 from setsail.base.files import explained_os_errors, sha256_of
 from setsail.tokens.pack import Example
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER = "store.json"
-FILES = IDS, LOSS_MASK, DOCUMENTS, ROW_IDS = "ids.bin", "loss_mask.bin", "documents.bin", "row_ids.bin"
-# Where an example's ids and its row's id end in their files; they begin where those of the one before it end.
-DOCUMENT = np.dtype([("end", "<i8"), ("row_id_end", "<i8"), ("num_supervised", "<i4"), ("change", "<i4")])
+FILES = ("ids.bin", "loss_mask.bin", "documents.bin", "row_ids.bin", "labels.bin")
+IDS, LOSS_MASK, DOCUMENTS, ROW_IDS, LABELS = FILES
+# Where an example's ids, row id and label end in their files; they begin where those of the one before it end.
+_ENDS = ("end", "row_id_end", "label_end")
+DOCUMENT = np.dtype([*((name, "<i8") for name in _ENDS), ("num_supervised", "<i4"), ("change", "<i4")])
 CHANGES = ("", "cut", "split")
 _TOKENS_AT_ONCE = 1 << 20
 
@@ -41,6 +43,7 @@ class _Block:
     loss_mask: npt.NDArray[np.bool_]
     documents: npt.NDArray[np.void]
     row_ids: bytes
+    labels: bytes
 
 
 def write_store(folder: Path, examples: Iterable[Example], *, vocabulary: int) -> None:
@@ -101,6 +104,7 @@ class Store(Sequence[Example]):
         self._mask = _mapped(folder / LOSS_MASK, np.dtype(np.uint8))
         self._documents = _mapped(folder / DOCUMENTS, DOCUMENT)
         self._row_ids = _mapped(folder / ROW_IDS, np.dtype(np.uint8))
+        self._labels = _mapped(folder / LABELS, np.dtype(np.uint8))
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
@@ -124,21 +128,22 @@ class Store(Sequence[Example]):
         return self._example(numbers) if isinstance(numbers, int) else [self._example(number) for number in numbers]
 
     def _example(self, number: int) -> Example:
-        start, row_id_start = self._ends(number)
-        end, row_id_end = self._ends(number + 1)
+        start, row_id_start, label_start = self._ends(number)
+        end, row_id_end, label_end = self._ends(number + 1)
         return Example(
             self._ids[start:end].astype(np.int32),
             self._bits(start, end),
             self._row_ids[row_id_start:row_id_end].tobytes().decode("utf-8"),
             CHANGES[self._documents["change"][number]],
+            self._labels[label_start:label_end].tobytes().decode("utf-8"),
         )
 
-    def _ends(self, number: int) -> tuple[int, int]:
-        """Where the first `number` examples end, in tokens and in bytes of row ids."""
+    def _ends(self, number: int) -> tuple[int, int, int]:
+        """Where the first `number` examples end, in tokens, in bytes of row ids and in bytes of labels."""
         if number == 0:
-            return 0, 0
+            return 0, 0, 0
         document = self._documents[number - 1]
-        return int(document["end"]), int(document["row_id_end"])
+        return int(document["end"]), int(document["row_id_end"]), int(document["label_end"])
 
     def _bits(self, start: int, end: int) -> npt.NDArray[np.bool_]:
         first = start // 8
@@ -148,21 +153,28 @@ class Store(Sequence[Example]):
     def _blocks(self) -> Iterator[_Block]:
         first = 0
         while first < len(self):
-            start, row_id_start = self._ends(first)
+            starts = start, row_id_start, label_start = self._ends(first)
             full = int(np.searchsorted(self._documents["end"], start + _TOKENS_AT_ONCE))
             last = max(first + 1, full)
-            end, row_id_end = self._ends(last)
-            documents = self._documents[first:last].copy()
-            documents["end"] -= start
-            documents["row_id_end"] -= row_id_start
+            end, row_id_end, label_end = self._ends(last)
+            documents = _shifted(self._documents[first:last], [-place for place in starts])
             row_ids = self._row_ids[row_id_start:row_id_end].tobytes()
-            yield _Block(self._ids[start:end], self._bits(start, end), documents, row_ids)
+            labels = self._labels[label_start:label_end].tobytes()
+            yield _Block(self._ids[start:end], self._bits(start, end), documents, row_ids, labels)
             first = last
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     # As a plain array: slicing numpy's own memmap class costs more than the slice.
     return np.asarray(np.memmap(path, dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype)
+
+
+def _shifted(documents: npt.NDArray[np.void], places: Sequence[int]) -> npt.NDArray[np.void]:
+    """Records of documents that stand so much farther on in their files."""
+    shifted = documents.copy()
+    for name, place in zip(_ENDS, places, strict=True):
+        shifted[name] += place
+    return shifted
 
 
 def _ids_dtype(vocabulary: int) -> np.dtype[Any]:
@@ -184,13 +196,16 @@ def _blocks(examples: Iterable[Example]) -> Iterator[_Block]:
 
 def _block(examples: Sequence[Example]) -> _Block:
     row_ids = [example.row_id.encode("utf-8") for example in examples]
+    labels = [example.label.encode("utf-8") for example in examples]
     documents = np.empty(len(examples), DOCUMENT)
     documents["end"] = np.cumsum([len(example.ids) for example in examples])
     documents["row_id_end"] = np.cumsum([len(row_id) for row_id in row_ids])
+    documents["label_end"] = np.cumsum([len(label) for label in labels])
     documents["num_supervised"] = [example.num_supervised for example in examples]
     documents["change"] = [CHANGES.index(example.change) for example in examples]
     ids = np.concatenate([example.ids for example in examples])
-    return _Block(ids, np.concatenate([example.loss_mask for example in examples]), documents, b"".join(row_ids))
+    loss_mask = np.concatenate([example.loss_mask for example in examples])
+    return _Block(ids, loss_mask, documents, b"".join(row_ids), b"".join(labels))
 
 
 def _write(folder: Path, blocks: Iterable[_Block], vocabulary: int) -> None:
@@ -206,7 +221,7 @@ def _write(folder: Path, blocks: Iterable[_Block], vocabulary: int) -> None:
 def _write_blocks(files: dict[str, _HashedFile], blocks: Iterable[_Block], vocabulary: int) -> dict[str, Any]:
     """Writes all files but the header, which it returns."""
     dtype = _ids_dtype(vocabulary)
-    num_tokens = num_row_id_bytes = num_examples = 0
+    num_tokens = num_row_id_bytes = num_label_bytes = num_examples = 0
     odd_bits = np.empty(0, np.bool_)  # at the end, fewer than fill a byte
     for block in blocks:
         assert block.ids.min() >= 0 and block.ids.max() < vocabulary, "an id is not in the vocabulary"
@@ -215,13 +230,13 @@ def _write_blocks(files: dict[str, _HashedFile], blocks: Iterable[_Block], vocab
         whole = len(bits) // 8 * 8
         files[LOSS_MASK].write(np.packbits(bits[:whole], bitorder="little").tobytes())
         odd_bits = bits[whole:]
-        documents = block.documents.copy()
-        documents["end"] += num_tokens
-        documents["row_id_end"] += num_row_id_bytes
+        documents = _shifted(block.documents, (num_tokens, num_row_id_bytes, num_label_bytes))
         files[DOCUMENTS].write(documents.tobytes())
         files[ROW_IDS].write(block.row_ids)
+        files[LABELS].write(block.labels)
         num_tokens += len(block.ids)
         num_row_id_bytes += len(block.row_ids)
+        num_label_bytes += len(block.labels)
         num_examples += len(documents)
     files[LOSS_MASK].write(np.packbits(odd_bits, bitorder="little").tobytes())
     return {

@@ -50,6 +50,10 @@ class Tokenizer:
         head = self._continuing.encode(text[:special], add_special_tokens=False).ids
         return head + self.backend.encode(text[special:], add_special_tokens=False).ids
 
+    def encode_whole(self, text: str) -> list[int]:
+        """Token ids of a text with what the tokenizer itself puts around it ([CLS] … [SEP]), as other tools read it."""
+        return self.backend.encode(text, add_special_tokens=True).ids
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of the ids, exactly as the tokenizer's own decoder writes it."""
         return self.backend.decode(list(ids), skip_special_tokens=skip_special)

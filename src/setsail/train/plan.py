@@ -108,7 +108,7 @@ def describe(plan: Plan) -> str:
     """The plan as a person reads it."""
     lines = [
         f"rows        {plan.num_rows:,}",
-        f"tokens      {plan.num_tokens:,} over all epochs, {plan.num_supervised:,} of them supervised",
+        f"tokens      {plan.num_tokens:,} over all epochs, {plan.num_supervised:,} targets to learn",
         f"steps       {plan.num_steps:,} of {plan.num_micro_batches / max(1, plan.num_steps):.1f} micro-batches",
         f"weights     {plan.num_trained_weights:,} trained",
         f"time        about {duration(plan.predicted_seconds)}",

@@ -56,11 +56,12 @@ def _said_and_came(
 
 def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
     window = max(1, min(50, len(facts.steps) // 10))
+    loss = "loss_per_row" if facts.measure == "nats_per_row" else "loss_per_token"
     losses = tuple((float(point.step), point.loss_nats) for point in facts.steps if math.isfinite(point.loss_nats))
-    panels = [drawing.Line(words("loss"), losses, smooth=window)] if losses else []
+    panels = [drawing.Line(words(loss), losses, smooth=window)] if losses else []
     if facts.validation:
-        bits = tuple((float(point.step), point.bits) for point in facts.validation)
-        panels.append(drawing.Line(words("validation", measure=_measure(facts, words)), bits, dots=True))
+        values = tuple((float(point.step), point.value) for point in facts.validation)
+        panels.append(drawing.Line(words("validation", measure=_measure(facts, words)), values, dots=True))
     blocks: list[Block] = []
     if panels:
         blocks.append(Figure(drawing.curve(panels, words("axis_step")), words("curve", window=window)))
@@ -93,7 +94,7 @@ def _validation(facts: TrainingFacts, words: Words) -> Table:
     measure = _measure(facts, words)
     columns = (Column(words("axis_step"), "number"), Column(measure[0].upper() + measure[1:], "number"))
     rows = tuple(
-        (Cell(numbers.count(point.step)), Cell(numbers.metric_value(facts.measure, point.bits)))
+        (Cell(numbers.count(point.step)), Cell(numbers.metric_value(facts.measure, point.value)))
         for point in _evenly(facts.validation)
     )
     return Table(columns, rows, words("curve_validation", measure=measure))

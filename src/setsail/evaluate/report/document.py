@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation
+from setsail.evaluate.report.about_classes import classes_chapter
 from setsail.evaluate.report.about_data import data_chapter, rendered_chapter
 from setsail.evaluate.report.about_result import (
     faithfulness_chapter,
@@ -20,6 +21,14 @@ from setsail.evaluate.report.about_training import training_chapter
 from setsail.evaluate.report.blocks import Chapter, Document, KeyFigure, Tone
 from setsail.evaluate.report.facts import ReportFacts
 from setsail.evaluate.report.words import Words
+
+KEY_METRICS = (
+    ("macro_f1", "key_f1"),
+    ("accuracy", "key_accuracy"),
+    ("chrf", "key_chrf"),
+    ("bits_per_byte", "key_bits"),
+    ("bits_per_masked_byte", "key_masked"),
+)
 
 
 def document(facts: ReportFacts, language: verdict.Language) -> Document:
@@ -40,10 +49,14 @@ def document(facts: ReportFacts, language: verdict.Language) -> Document:
 
 def _chapters(facts: ReportFacts, words: Words) -> list[Chapter]:
     scores = [scores_chapter(facts.evaluation, words)] if facts.evaluation else []
+    classes = (
+        [classes_chapter(facts.evaluation.classes, words)] if facts.evaluation and facts.evaluation.classes else []
+    )
     samples = [samples_chapter(facts.evaluation, words)] if facts.evaluation else []
     return [
         next_chapter(facts.commands, words),
         *scores,
+        *classes,
         faithfulness_chapter(facts.faithfulness, words),
         data_chapter(facts.data, words),
         rendered_chapter(facts.data, words),
@@ -84,12 +97,12 @@ def _key_figures(facts: ReportFacts, words: Words) -> tuple[KeyFigure, ...]:
 
 
 def _score_figures(evaluation: Evaluation, words: Words) -> list[KeyFigure]:
-    """The two judged figures that matter most, of the first comparison."""
+    """The judged figures that matter most, of the first comparison."""
     if not evaluation.comparisons:
         return []
     first = evaluation.comparisons[0]
     figures = []
-    for metric, key in (("chrf", "key_chrf"), ("bits_per_byte", "key_bits"), ("bits_per_masked_byte", "key_masked")):
+    for metric, key in KEY_METRICS:
         found = first.differences.get(metric)
         if found is not None:
             against = numbers.metric_value(metric, found.against_value)

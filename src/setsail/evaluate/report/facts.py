@@ -61,7 +61,7 @@ class PlanFacts:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One training step: tokens seen so far, mean loss in nats per supervised token, learning rate."""
+    """One training step: tokens seen so far, mean loss in nats per target, learning rate."""
 
     step: int
     num_tokens: int
@@ -71,10 +71,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class ValidationPoint:
-    """Bits per byte, or per masked byte, on the validation rows after a step; step 0 is the base model."""
+    """What validation measured after a step; step 0 is the model before training."""
 
     step: int
-    bits: float
+    value: float
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "reference": ("Reference", "参考答案"),
     # The few figures at the head
     "key_chrf": ("chrF, {system}", "chrF，{system}"),
+    "key_f1": ("Macro F1, {system}", "宏平均 F1，{system}"),
+    "key_accuracy": ("Accuracy, {system}", "准确率，{system}"),
     "key_bits": ("Bits per byte, {system}", "每字节比特数，{system}"),
     "key_masked": ("Bits per masked byte, {system}", "每遮盖字节比特数，{system}"),
     "key_against": ("{against} {value}", "{against} {value}"),
@@ -84,13 +86,14 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "plan_came": ("Came", "实际"),
     "plan_rows": ("Rows", "样本"),
     "plan_tokens": ("Tokens an epoch", "每轮词元数"),
-    "plan_supervised": ("of which supervised", "其中受监督"),
+    "plan_supervised": ("Targets: tokens or labels to be foreseen", "学习目标（要预测的词元或标签）"),
     "plan_truncated": ("Rows cut short", "被截断的样本"),
     "plan_steps": ("Steps", "步数"),
     "plan_seconds": ("Time", "时间"),
     "plan_memory": ("Memory", "内存"),
     "truncated": ("Cut short: {rows}.", "被截断的样本：{rows}。"),
-    "loss": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
+    "loss_per_token": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
+    "loss_per_row": ("Training loss, nats per row", "训练损失（每样本奈特数）"),
     "validation": ("Validation, {measure}", "验证集，{measure}"),
     "axis_step": ("step", "步"),
     "curve": (
@@ -167,6 +170,54 @@ PHRASES: Mapping[str, tuple[str, str]] = {
         "Exact stop rate: answers that the model ended itself before the limit.",
         "正常结束率：模型在达到上限前自行结束的答案所占比例。",
     ),
+    "about_accuracy": (
+        "Accuracy: rows with the right label. Macro F1, precision and recall are means over labels, each counting "
+        "alike however rare it is.",
+        "准确率：标签正确的样本所占比例。宏平均 F1、精确率、召回率对各标签取平均，无论多少，每个标签权重相同。",
+    ),
+    "about_nats_per_row": (
+        "Nats per row: −ln of the probability given to the right label. It tells whether the probabilities can be "
+        "trusted.",
+        "每样本奈特数：赋予正确标签的概率的负自然对数，反映概率是否可信。",
+    ),
+    "about_tfidf": (
+        "TF-IDF with logistic regression: words and character n-grams, trained on the same rows in seconds. What does "
+        "not beat it is not worth an encoder.",
+        "TF-IDF 加逻辑回归：以词和字符 n 元为特征，在相同样本上几秒即可训练。不能胜过它的编码器不值得训练。",
+    ),
+    "about_majority": (
+        "Majority: the label that stands most often in training, for every text.",
+        "最常见标签：对所有文本都回答训练集中最常见的标签。",
+    ),
+    # Labels
+    "classes": ("Label by label", "逐个标签"),
+    "classes_table": (
+        "How well {system} tells each label, with 95 % intervals.",
+        "{system}对每个标签的识别效果，括号内为 95 % 区间。",
+    ),
+    "label": ("Label", "标签"),
+    "precision": ("Precision", "精确率"),
+    "recall": ("Recall", "召回率"),
+    "f1": ("F1", "F1"),
+    "matrix": (
+        "Confusion: rows are the true labels, columns what was said.",
+        "混淆矩阵：行为真实标签，列为预测标签。",
+    ),
+    "confusions": ("The most frequent confusions.", "最常见的混淆。"),
+    "said": ("Said", "预测"),
+    "paired": (
+        "McNemar’s exact test: rows that one of two alone has right, and how likely so uneven a share is by chance.",
+        "McNemar 精确检验：仅其中一方正确的样本数，以及纯属偶然出现如此差距的概率。",
+    ),
+    "only": ("Right alone: {system}", "仅{system}正确"),
+    "against_short": ("Against", "对比"),
+    "p_value": ("p-value", "p 值"),
+    "mistakes": (
+        "Mistakes to read, the surest first: often it is the label that is wrong.",
+        "值得阅读的错误，按模型的把握从高到低排列：往往是标注有误。",
+    ),
+    "text": ("Text", "文本"),
+    "probability": ("Probability", "概率"),
     "about_nearest": (
         "Nearest neighbour: the answer of the most similar training question (TF-IDF), without any model.",
         "最近邻：直接采用最相似训练问题（TF-IDF）的答案，不用任何模型。",
@@ -218,6 +269,9 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "tuned": ("tuned", "微调"),
     "nearest": ("nearest neighbour", "最近邻"),
     "unigram": ("word frequency", "词频"),
+    "tfidf": ("TF-IDF", "TF-IDF"),
+    "majority": ("majority", "最常见标签"),
+    "contradictions": ("contradictory labels removed", "去除标签矛盾的文本"),
     "train": ("train", "训练"),
     "validation": ("validation", "验证"),
     "test": ("test", "测试"),
@@ -243,6 +297,8 @@ KNOWN: Mapping[str, tuple[str, str]] = {
     "no_question": ("does not begin with a question", "不以问题开头"),
     "empty_turn": ("an empty turn", "有空白的对话轮"),
     "empty_text": ("no text", "没有文本"),
+    "no_label": ("no label", "没有标签"),
+    "contradictory_label": ("the same text under another label too", "同一文本另有不同标签"),
     "late_system": ("a system turn in the middle", "系统消息出现在中间"),
     "unknown_role": ("a turn of an unknown role", "未知的角色"),
     "wrong_type": ("another type where text was expected", "应为文本却是其他类型"),

@@ -1,0 +1,100 @@
+"""The chapter about labels: each one's figures, what is taken for what, and mistakes to read."""
+
+from __future__ import annotations
+
+from setsail.evaluate import numbers
+from setsail.evaluate.class_scores import ClassReport
+from setsail.evaluate.interval import Interval
+from setsail.evaluate.report.blocks import Block, Cell, Chapter, Column, Table
+from setsail.evaluate.report.words import Words
+
+MOST_IN_MATRIX = 12  # labels whose names fit side by side on a page
+
+
+def classes_chapter(report: ClassReport, words: Words) -> Chapter:
+    """Labels, confusion, the paired test, mistakes."""
+    blocks: list[Block] = [_scores(report, words)]
+    if report.matrix and len(report.labels) <= MOST_IN_MATRIX:
+        blocks.append(_matrix(report, words))
+    if report.confusions:
+        blocks.append(_confusions(report, words))
+    if report.paired:
+        blocks.append(_paired(report, words))
+    if report.mistakes:
+        blocks.append(_mistakes(report, words))
+    return Chapter("classes", words("classes"), tuple(blocks))
+
+
+def _scores(report: ClassReport, words: Words) -> Table:
+    columns = (
+        Column(words("label")),
+        Column(words("num_rows"), "number"),
+        *(Column(words(name), "number") for name in ("precision", "recall", "f1")),
+    )
+    rows = tuple(
+        (
+            Cell(score.label),
+            Cell(numbers.count(score.num_rows)),
+            *(Cell(_rate(interval)) for interval in (score.precision, score.recall, score.f1)),
+        )
+        for score in report.scores
+    )
+    return Table(columns, rows, words("classes_table", system=words.known(report.system)))
+
+
+def _rate(interval: Interval) -> str:
+    return f"{numbers.metric_value('accuracy', interval.value)} {numbers.metric_interval('accuracy', interval)}"
+
+
+def _matrix(report: ClassReport, words: Words) -> Table:
+    columns = (Column(""), *(Column(label, "number") for label in report.labels))
+    rows = tuple(
+        (
+            Cell(label),
+            *(
+                Cell(numbers.count(count), "good" if column == line else "" if count else "quiet")
+                for column, count in enumerate(counts)
+            ),
+        )
+        for line, (label, counts) in enumerate(zip(report.labels, report.matrix, strict=True))
+    )
+    return Table(columns, rows, words("matrix"))
+
+
+def _confusions(report: ClassReport, words: Words) -> Table:
+    columns = (Column(words("label")), Column(words("said")), Column(words("num_rows"), "number"))
+    rows = tuple((Cell(each.label), Cell(each.said), Cell(numbers.count(each.num_rows))) for each in report.confusions)
+    return Table(columns, rows, words("confusions"))
+
+
+def _paired(report: ClassReport, words: Words) -> Table:
+    columns = (
+        Column(words("against_short")),
+        Column(words("only", system=words.known(report.system)), "number"),
+        Column(words("only", system=words("against_short")), "number"),
+        Column(words("p_value"), "number"),
+    )
+    rows = tuple(
+        (
+            Cell(words.known(each.against)),
+            Cell(numbers.count(each.only_system)),
+            Cell(numbers.count(each.only_against)),
+            Cell("< 0.0001" if each.p_value < 0.0001 else f"{each.p_value:.4f}"),
+        )
+        for each in report.paired
+    )
+    return Table(columns, rows, words("paired"))
+
+
+def _mistakes(report: ClassReport, words: Words) -> Table:
+    columns = (
+        Column(words("text")),
+        Column(words("label")),
+        Column(words("said")),
+        Column(words("probability"), "number"),
+    )
+    rows = tuple(
+        (Cell(each.text), Cell(each.label), Cell(each.said), Cell(f"{each.probability:.2f}"))
+        for each in report.mistakes
+    )
+    return Table(columns, rows, words("mistakes"))

@@ -1,0 +1,242 @@
+"""The whole voyage of a classifier: its files, its figures, what others load, predicting, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import pipeline
+
+from setsail.base.artifact import Artifact
+from setsail.base.errors import CheckRefused, ModelError, RecipeError, UserError
+from setsail.base.log import Log
+from setsail.base.recipe_file import load_recipe
+from setsail.base.run import Run
+from setsail.data.row import read_rows
+from setsail.models.plain_classifier import load_plain
+from setsail.stages import training
+from setsail.stages.class_check import check_folder
+from setsail.stages.predicting import predict_with_run
+from setsail.stages.serving import read_run
+from setsail.stages.voyage import sail
+
+from .conftest import COMPLAINTS, write_tickets
+
+pytestmark = pytest.mark.slow
+LABELS = ("billing", "delivery", "log in")
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the classifier's whole voyage has been sailed once."""
+    folder = tmp_path_factory.mktemp("desk")
+    sail(write_tickets(folder), [], folder / "runs", log=Log(quiet=True))
+    return folder
+
+
+def artifact(port: Path, stage: str) -> Artifact:
+    return Run(port / "runs" / "desk").artifact(stage)
+
+
+def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
+    model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    account = {"plan.json", "steps.jsonl", "validation.jsonl", "training.json", "reference.json"}
+    assert set(artifact(port, "base").manifest.files) == model
+    assert set(artifact(port, "finetune").manifest.files) == model | account
+    assert set(artifact(port, "evaluate").manifest.files) == {"evaluation.json", "predictions.jsonl"}
+    assert set(artifact(port, "check").manifest.files) == {"faithfulness.json"}
+    assert set(artifact(port, "report").manifest.files) == {"report.html", "report.md"}
+    assert "gguf" not in Run(port / "runs" / "desk").current()
+
+
+def test_validation_is_nats_and_accuracy_and_gets_better(port: Path) -> None:
+    curve = artifact(port, "finetune").metrics["validation"]
+    assert curve[0].keys() == {"step", "nats_per_row", "accuracy"}
+    assert curve[-1]["nats_per_row"] < 0.7 * curve[0]["nats_per_row"] and curve[-1]["accuracy"] > 0.9
+    plan = artifact(port, "finetune").metrics["plan"]
+    rows = read_rows(artifact(port, "data").file("train.parquet"))
+    assert plan["num_supervised"] == 10 * len(rows) == 10 * plan["num_rows"]
+
+
+def test_anybodys_pipeline_says_what_the_trainer_said(port: Path) -> None:
+    trained = artifact(port, "finetune")
+    reference = json.loads(trained.file("reference.json").read_text("utf-8"))
+    assert tuple(reference["labels"]) == LABELS and len(reference["probes"]) == 8
+    classify: Any = pipeline("text-classification", model=str(trained.path), dtype=torch.float32, top_k=None)
+    for probe in reference["probes"]:
+        said = {entry["label"]: entry["score"] for entry in classify([probe["text"]])[0]}
+        shares = np.exp(np.array(probe["logits"]))
+        assert [said[label] for label in LABELS] == pytest.approx(list(shares / shares.sum()), abs=1e-4)
+
+
+def test_the_figures_are_those_of_the_folder_on_the_frozen_test(port: Path) -> None:
+    evaluation = json.loads(artifact(port, "evaluate").file("evaluation.json").read_text("utf-8"))
+    rows = read_rows(artifact(port, "data").file("test.parquet"))
+    classifier = load_plain(artifact(port, "finetune").path)
+    said = classifier.logits([row.text for row in rows]).argmax(axis=1)
+    accuracy = sum(classifier.labels[index] == row.label for index, row in zip(said, rows, strict=True)) / len(rows)
+    assert evaluation["num_rows"] == len(rows)
+    assert evaluation["systems"]["tuned"]["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
+    assert list(evaluation["systems"]) == ["tuned", "tfidf", "majority"]
+    assert "TF-IDF with logistic regression" in evaluation["verdict"]
+
+
+def test_a_line_for_each_text(port: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    run = port / "runs" / "desk"
+    predict_with_run(run, "快递坏了 1")
+    (found,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found["label"] == "delivery" and 0.4 < found["probability"] <= 1.0 and "cut" not in found
+    long = "parcel " * 100
+    (tmp_path / "texts.txt").write_text(f"the invoice is wrong 7\n\n{long}\n", encoding="utf-8")
+    predict_with_run(run, file=tmp_path / "texts.txt", every=True)
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert lines[0]["label"] == "billing" and lines[1]["cut"] is True
+    assert set(lines[0]["probabilities"]) == set(LABELS) and "1 of 2 texts are longer" in captured.err
+
+
+def test_the_command_predicts_and_refuses_to_serve(port: Path) -> None:
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "setsail", *arguments]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+
+    run = str(port / "runs" / "desk")
+    done = command("predict", run, "refund my order please 3")
+    assert done.returncode == 0 and json.loads(done.stdout)["label"] == "billing"
+    for verb in ("serve", "chat"):
+        refused = command(verb, run)
+        assert refused.returncode == 2 and "this run is a classifier" in refused.stderr, refused.stderr
+        assert f'setsail predict {run} "your text"' in refused.stderr
+
+
+def test_a_folder_that_says_something_else_is_refused(port: Path) -> None:
+    trained = artifact(port, "finetune")
+    assert check_folder(trained).breach is None
+    file = trained.path / "model.safetensors"
+    good = file.read_bytes()
+    weights = load_file(file)
+    weights["classifier.bias"] = weights["classifier.bias"] + torch.tensor([0.0, 0.01, 0.0]).bfloat16()
+    save_file(weights, file, metadata={"format": "pt"})
+    try:
+        verdict = check_folder(trained)
+    finally:
+        file.write_bytes(good)
+    assert verdict.breach is not None and verdict.breach.check == "logits, largest difference"
+    with pytest.raises(CheckRefused, match="is not what was trained"):
+        verdict.refuse_on_breach()
+
+
+def test_labels_in_another_order_are_refused(port: Path) -> None:
+    trained = artifact(port, "finetune")
+    file = trained.path / "config.json"
+    good = file.read_text("utf-8")
+    settings = json.loads(good)
+    settings["id2label"]["0"], settings["id2label"]["1"] = settings["id2label"]["1"], settings["id2label"]["0"]
+    file.write_text(json.dumps(settings), "utf-8")
+    try:
+        verdict = check_folder(trained)
+    finally:
+        file.write_text(good, "utf-8")
+    assert verdict.breach is not None and verdict.breach.check == "labels of another name"
+
+
+def test_the_report_speaks_of_labels_in_both_languages(port: Path) -> None:
+    text = artifact(port, "report").file("report.md").read_text("utf-8")
+    assert "## Label by label" in text and "McNemar" in text and "[CLS]" in text.replace("\\", "")
+    sail(port / "desk.yaml", ["language=zh"], port / "runs", log=Log(quiet=True))
+    assert "## 逐个标签" in artifact(port, "report").file("report.md").read_text("utf-8")
+
+
+def test_a_voyage_that_was_stopped_is_the_same_as_one_that_never_was(
+    port: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, steps = write_tickets(tmp_path), training.train_resumably
+
+    def stopping(*arguments: Any, **options: Any) -> Any:
+        for number, step in enumerate(steps(*arguments, **options)):
+            yield step
+            if number == 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train_resumably", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        sail(recipe, [], tmp_path / "runs", until="finetune", log=Log(quiet=True))
+    monkeypatch.setattr(training, "train_resumably", steps)
+    said: list[str] = []
+    monkeypatch.setattr(Log, "say", lambda self, text: said.append(text))
+    sail(recipe, [], tmp_path / "runs", until="finetune", log=Log(quiet=True))
+    assert any("going on after step 4" in line for line in said)
+    whole, again = artifact(port, "finetune"), artifact(tmp_path, "finetune")
+    losses = [
+        [json.loads(line)["loss_hex"] for line in each.file("steps.jsonl").read_text().splitlines()]
+        for each in (whole, again)
+    ]
+    assert losses[0] == losses[1]
+    assert whole.manifest.files["model.safetensors"] == again.manifest.files["model.safetensors"]
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "modernbert"])
+def test_other_families_sail_as_well(kind: str, tmp_path: Path) -> None:
+    recipe = write_tickets(tmp_path, kind=kind)
+    sail(recipe, ["finetune.epochs=1", "data.overlong=cut", "finetune.context=16"], tmp_path / "runs", until="check")
+    assert artifact(tmp_path, "check").metrics["passed"]
+    assert artifact(tmp_path, "finetune").metrics["plan"]["truncated"]
+
+
+def test_an_unchecked_classifier_does_not_predict(tmp_path: Path) -> None:
+    sail(write_tickets(tmp_path), ["finetune.epochs=1"], tmp_path / "runs", until="finetune", log=Log(quiet=True))
+    with pytest.raises(CheckRefused, match="never checked"):
+        predict_with_run(tmp_path / "runs" / "desk", "help")
+
+
+def test_verbs_that_do_not_apply_are_refused_with_the_one_that_does(port: Path) -> None:
+    with pytest.raises(RecipeError, match="a classifier is not exported"):
+        sail(port / "desk.yaml", [], port / "runs", until="export", log=Log(quiet=True))
+    with pytest.raises(UserError, match="this run is a classifier"):
+        read_run(port / "runs" / "desk")
+    with pytest.raises(UserError, match="give a text or a file"):
+        predict_with_run(port / "runs" / "desk")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("finetune.method=lora", "trains all weights"),
+        ("data.overlong=split", "has no label of its own"),
+        ("finetune.watch.samples=[hello]", "writes nothing"),
+        ("template=chatml", "not conversations"),
+        ("pretrain={epochs: 1}", "pretraining learns plain text"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(setting: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("task: classify\ndata: t.csv\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(path, [setting])
+
+
+def test_a_classifiers_defaults_are_told_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("task: classify\ndata: t.csv\nfinetune: {epochs: 2}\n", encoding="utf-8")
+    recipe = load_recipe(path).recipe
+    assert (recipe.base, recipe.finetune.method, recipe.finetune.context) == ("minilm-l6", "full", 512)
+    assert recipe.finetune.epochs == 2 and recipe.evaluate.max_rows == 10_000
+    again = type(recipe).model_validate(recipe.resolved())
+    assert again == recipe
+    assert set(COMPLAINTS) == set(LABELS)
+
+
+def test_a_base_that_cannot_read_the_texts_is_refused(tmp_path: Path) -> None:
+    recipe = write_tickets(tmp_path)
+    lines = [f"咨询开户贷款利率{number}天气预报,{LABELS[number % 3]}" for number in range(60)]
+    (tmp_path / "tickets.csv").write_text("\n".join(["text,label", *lines]) + "\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"\d+% of the tokens are unknown to the base encoder") as raised:
+        sail(recipe, [], tmp_path / "runs", until="finetune", log=Log(quiet=True))
+    assert raised.value.place == "desk.yaml:3" and "bert-base-chinese" in str(raised.value.hint)
