@@ -1,10 +1,12 @@
 """`make bench-train`: training speed against peers in the same run, in non-padding tokens per CPU-second of one thread.
 
 Works: A pretrains a Llama shape of 15 million parameters on documents of 20 to 256 tokens; B fine-tunes SmolLM2-135M
-with LoRA on chats of 20 to 200 tokens; B-full trains all its weights. Every side computes the same shape with the same
-number of tokens in a step, each in a process of its own with one thread. Each peer runs at its defaults and at the best
-of the settings tried here for each work; rounds alternate; medians. Beside it stands what this machine's matrix
-products reach at the shapes of the work, in the same run: the speed of a trainer that did nothing else.
+with LoRA on chats of 20 to 200 tokens; B-full trains all its weights; C trains all weights of an encoder of
+MiniLM-L6's shape to classify texts of 10 to 128 tokens, with no dropout inside attention on any side. Every side
+computes the same shape with the same number of tokens in a step, each in a process of its own with one thread. Each
+peer runs at its defaults and at the best of the settings tried here for each work; rounds alternate; medians. Beside it
+stands what this machine's matrix products reach at the shapes of the work, in the same run: the speed of a trainer that
+did nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from setsail.base.log import Log
 from setsail.base.machine import describe, versions
@@ -33,11 +41,13 @@ from setsail.tokens.train import train_tokenizer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "train.json"
-PEERS = HERE.parent / ".benchvenv" / "bin" / "python"
+PEERS = Path(os.environ.get("BENCH_PEERS", HERE.parent / ".benchvenv" / "bin" / "python"))
+WORKS = "A,B,B-full,C"
 ROUNDS, SECONDS, TRIAL_SECONDS = 3, 15.0, 6.0
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 OURS = "setsail"
 TEXTS = ["a a b b"]
+NUM_LABELS = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Contestant:
     script: str
     candidates: tuple[dict[str, Any], ...]
     default: dict[str, Any] | None = None
-    works: tuple[str, ...] = ("A", "B", "B-full")
+    works: tuple[str, ...] = ("A", "B", "B-full", "C")
 
 
 def trainer_arguments(batch: int, **more: Any) -> dict[str, Any]:
@@ -68,6 +78,18 @@ CONTESTANTS = (
             {"dtype": "float32", "arguments": trainer_arguments(40, bf16=True, **GROUPED)},
         ),
         default={},
+        works=("A", "B", "B-full"),
+    ),
+    Contestant(  # 60 texts of C are the 4,096 tokens of a step
+        "HF Trainer",
+        "hf_trainer.py",
+        (
+            {"dtype": "bfloat16", "arguments": trainer_arguments(16, **GROUPED)},
+            {"dtype": "bfloat16", "arguments": trainer_arguments(60, **GROUPED)},
+            {"dtype": "float32", "arguments": trainer_arguments(60, bf16=True, **GROUPED)},
+        ),
+        default={},
+        works=("C",),
     ),
     Contestant(
         "TRL",
@@ -77,6 +99,7 @@ CONTESTANTS = (
             {"dtype": "bfloat16", "arguments": trainer_arguments(40, bf16=False, **GROUPED)},
         ),
         default={},
+        works=("A", "B", "B-full"),
     ),
     Contestant(
         "LitGPT",
@@ -111,7 +134,8 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--works", default="A,B,B-full")
+    parser.add_argument("--works", default=WORKS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="CPU-seconds of each run")
     parser.add_argument("--only", default="", help="who takes part, comma separated; all by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
@@ -122,13 +146,13 @@ def main() -> None:
         for name in options.works.split(","):
             work = make_work(name, Path(folder))
             limits[name] = roof(work)
-            rows += compete(name, work, [c for c in taking_part if name in c.works], options.rounds)
-    report(rows, limits, complete=not options.only and options.works == "A,B,B-full")
+            rows += compete(name, work, [c for c in taking_part if name in c.works], options)
+    report(rows, limits, complete=not options.only and options.works == WORKS and options.seconds == SECONDS)
 
 
 def make_work(name: str, folder: Path) -> Path:
     """Writes the work's model and documents; the tokens are random, since time does not depend on them."""
-    model = folder / ("A" if name == "A" else "smollm2")
+    model = folder / {"A": "A", "C": "C"}.get(name, "smollm2")
     if name == "A" and not model.exists():
         torch.manual_seed(0)
         shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "vocab_size": 32000}
@@ -136,37 +160,54 @@ def make_work(name: str, folder: Path) -> Path:
         LlamaForCausalLM(config).save_pretrained(model)
         cutting = PRE_TOKENIZERS["gpt-2"]()  # TRL wants a tokenizer in the folder, though the rows are ids already
         train_tokenizer(TEXTS, model, vocabulary=260, context=2048, pre_tokenizer=cutting)
+    elif name == "C":
+        write_encoder(model)
     elif not model.exists():
         import_base("smollm2-135m-instruct", model, Log(quiet=True))
     draw = np.random.default_rng(1)
-    longest = 256 if name == "A" else 200
+    shortest, longest = {"A": (20, 256), "C": (10, 128)}.get(name, (20, 200))
     vocabulary = AutoConfig.from_pretrained(model).vocab_size
-    documents = [draw.integers(10, vocabulary, draw.integers(20, longest + 1)).tolist() for _ in range(2000)]
+    documents = [draw.integers(10, vocabulary, draw.integers(shortest, longest + 1)).tolist() for _ in range(2000)]
     work = {
         "documents": documents,
-        "first_learned": [1 if name == "A" else len(ids) // 2 for ids in documents],
+        "first_learned": [{"A": 1, "C": len(ids)}.get(name, len(ids) // 2) for ids in documents],
         "model": str(model),
         "method": "lora" if name == "B" else "full",
         "tokens_per_step": 4096,
         "learning_rate": 1e-4,
         "lora_rank": 8,
+        "labels": draw.integers(0, NUM_LABELS, len(documents)).tolist() if name == "C" else None,
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(work), "utf-8")
     return path
 
 
-def compete(name: str, work: Path, contestants: list[Contestant], rounds: int) -> list[Row]:
+def write_encoder(folder: Path) -> None:
+    """Random weights in MiniLM-L6's shape, with a head for a few labels."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=384,
+        intermediate_size=1536,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        attention_probs_dropout_prob=0.0,
+        num_labels=NUM_LABELS,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+
+
+def compete(name: str, work: Path, contestants: list[Contestant], options: argparse.Namespace) -> list[Row]:
     """Chooses each side's best setting once, then lets all run in turns."""
     lines: list[tuple[Contestant, dict[str, Any], Row]] = []
     for contestant in contestants:
         if contestant.default is not None:
             lines.append((contestant, contestant.default, Row(name, contestant.who, "default")))
-        best = choose(contestant, work)
+        best = choose(contestant, work, min(TRIAL_SECONDS, options.seconds))
         lines.append((contestant, best, Row(name, contestant.who, "best", note=json.dumps(best))))
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for contestant, setting, row in lines:
-            outcome = run(contestant, work, setting, SECONDS)
+            outcome = run(contestant, work, setting, options.seconds)
             if "tokens" not in outcome:
                 row.note = outcome["error"]
                 continue
@@ -176,14 +217,14 @@ def compete(name: str, work: Path, contestants: list[Contestant], rounds: int) -
     return [row for _, _, row in lines]
 
 
-def choose(contestant: Contestant, work: Path) -> dict[str, Any]:
+def choose(contestant: Contestant, work: Path, seconds: float) -> dict[str, Any]:
     """The candidate with the most tokens per CPU-second in one short trial, with the allocator setting and without."""
     trials = [{**candidate, "allocator": kept} for candidate in contestant.candidates for kept in (True, False)]
     if contestant.who == OURS:
         trials = [dict(candidate) for candidate in contestant.candidates]  # it sets its allocator itself
     speeds = []
     for trial in trials:
-        outcome = run(contestant, work, trial, TRIAL_SECONDS)
+        outcome = run(contestant, work, trial, seconds)
         speeds.append(outcome["tokens"] / outcome["cpu_seconds"] if "tokens" in outcome else 0.0)
         print(
             f"        trial {contestant.who} {json.dumps(trial)}: {speeds[-1]:.0f} {outcome.get('error', '')}",

@@ -16,7 +16,10 @@ WARM_STEPS = 2  # kernels and memory are prepared in them; they are not counted
 
 @dataclass(frozen=True)
 class Work:
-    """One work: `documents` are lists of token ids, `first_learned` says where the answer of each begins."""
+    """One work: `documents` are lists of token ids, `first_learned` says where the answer of each begins.
+
+    Where documents are classified, `labels` has the label of each, and nothing is learned of their tokens.
+    """
 
     documents: list[list[int]]
     first_learned: list[int]
@@ -25,6 +28,7 @@ class Work:
     tokens_per_step: int
     learning_rate: float
     lora_rank: int
+    labels: list[int] | None = None
 
 
 def read_work() -> tuple[Work, dict[str, Any], Meter]:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from meter import Meter, Work
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, TrainerCallback
 
 
 def load(work: Work, **settings: Any) -> Any:
-    return AutoModelForCausalLM.from_pretrained(work.model, **settings)
+    kind = AutoModelForCausalLM if work.labels is None else AutoModelForSequenceClassification
+    return kind.from_pretrained(work.model, **settings)
 
 
 def learner(model: Any, work: Work) -> Any:
@@ -46,7 +47,10 @@ def arguments(work: Work, setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(work: Work) -> list[dict[str, Any]]:
-    """Rows with labels, -100 where nothing is learned."""
+    """Rows with labels: one for the whole row where it is classified; else tokens, -100 where nothing is learned."""
+    if work.labels is not None:
+        classified = zip(work.documents, work.labels, strict=True)
+        return [{"input_ids": ids, "attention_mask": [1] * len(ids), "labels": label} for ids, label in classified]
     pairs = zip(work.documents, work.first_learned, strict=True)
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": [-100] * first + ids[first:]}
@@ -85,7 +89,10 @@ def pad(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     """Pads to the longest of the batch."""
     longest = max(len(feature["input_ids"]) for feature in features)
     fill = {"input_ids": 0, "attention_mask": 0, "labels": -100}
-    return {
+    whole = [key for key in fill if isinstance(features[0][key], int)]  # the label of a row
+    padded = {
         key: torch.tensor([list(f[key]) + [value] * (longest - len(f[key])) for f in features])
         for key, value in fill.items()
+        if key not in whole
     }
+    return padded | {key: torch.tensor([f[key] for f in features]) for key in whole}

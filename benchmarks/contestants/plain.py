@@ -21,8 +21,12 @@ def main() -> None:
     for epoch in count():
         for members in grouped(work, epoch):
             ids, mask, labels = padded(work, members)
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-            loss = cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten())
+            if work.labels is None:
+                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+                loss = cross_entropy(logits.flatten(0, 1).float(), labels[:, 1:].flatten())
+            else:
+                logits = model(input_ids=ids, attention_mask=mask).logits
+                loss = cross_entropy(logits.float(), torch.tensor([work.labels[index] for index in members]))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()

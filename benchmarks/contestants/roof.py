@@ -20,16 +20,19 @@ def main() -> None:
     shape = AutoConfig.from_pretrained(sys.argv[1])
     is_full = sys.argv[2] == "full"
     head = shape.hidden_size // shape.num_attention_heads
-    states = (shape.num_attention_heads + 2 * shape.num_key_value_heads) * head
+    groups = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
+    states = (shape.num_attention_heads + 2 * groups) * head
+    gated = 1 if shape.model_type == "bert" else 2  # matrices before the activation
     layer = [
         (shape.hidden_size, states),
         (shape.num_attention_heads * head, shape.hidden_size),
-        (shape.hidden_size, 2 * shape.intermediate_size),
+        (shape.hidden_size, gated * shape.intermediate_size),
         (shape.intermediate_size, shape.hidden_size),
     ]
     supervised = int(TOKENS * float(sys.argv[3]))  # logits stand only where a token is supervised
     seconds = shape.num_hidden_layers * sum(products(TOKENS, *size, is_full) for size in layer)
-    seconds += products(supervised, shape.hidden_size, shape.vocab_size, is_full)
+    if supervised:
+        seconds += products(supervised, shape.hidden_size, shape.vocab_size, is_full)
     weights = shape.num_hidden_layers * sum(inside * outside for inside, outside in layer)
     per_token = 2 * (weights + shape.hidden_size * shape.vocab_size * supervised / TOKENS) * (3 if is_full else 2)
     outcome = {

@@ -22,6 +22,7 @@ from setsail.base.run import Run
 from setsail.data.row import read_rows
 from setsail.models.plain_classifier import load_plain
 from setsail.stages import training
+from setsail.stages.beginning import begin
 from setsail.stages.class_check import check_folder
 from setsail.stages.predicting import predict_with_run
 from setsail.stages.serving import read_run
@@ -240,3 +241,15 @@ def test_a_base_that_cannot_read_the_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"\d+% of the tokens are unknown to the base encoder") as raised:
         sail(recipe, [], tmp_path / "runs", until="finetune", log=Log(quiet=True))
     assert raised.value.place == "desk.yaml:3" and "bert-base-chinese" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_a_look_at_a_table_of_labels_writes_a_recipe_that_loads(chinese: bool, tmp_path: Path) -> None:
+    text, header = ("快递坏了", "内容,类别") if chinese else ("the box is broken", "text,label")
+    lines = [f"{text} {number},{LABELS[number % 3]}" for number in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    begin(str(tmp_path / "t.csv"), out=tmp_path / "t.yaml")
+    recipe = load_recipe(tmp_path / "t.yaml").recipe
+    assert recipe.task == "classify" and recipe.finetune.method == "full"
+    assert recipe.base == ("bert-base-chinese" if chinese else "minilm-l6")
+    sail(tmp_path / "t.yaml", [], tmp_path / "runs", until="prepare", log=Log(quiet=True))

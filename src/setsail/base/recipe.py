@@ -203,7 +203,7 @@ class Serve(Part):
 
 
 CLASSIFY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "finetune": {"method": "full", "epochs": 3, "context": 512, "weight_decay": 0.01},
+    "finetune": {"method": "full", "epochs": 6, "batch_tokens": 512, "context": 512, "weight_decay": 0.01},
     "evaluate": {"max_rows": 10_000},
 }
 

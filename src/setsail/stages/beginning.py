@@ -69,6 +69,7 @@ def describe(seen: Inspection) -> list[str]:
                 lines.append(f"  {message['role']:<9} {_short(message['content'])}")
         else:
             lines.append(f"  text      {_short(row.text)}")
+            lines += [f"  label     {row.label}"] if row.label else []
         lines.append("")
     return lines + [f"! {problem}" for problem in seen.problems]
 
@@ -86,6 +87,8 @@ def _is_chinese(seen: Inspection) -> bool:
 
 def recipe_text(seen: Inspection, name: str, source: str) -> str:
     """A recipe with a comment on every choice."""
+    if seen.task == "classify":
+        return _labels_recipe_text(seen, name, source)
     columns = json.dumps(dict(seen.columns), ensure_ascii=False)
     by = f", by: {seen.split_by}" if seen.split_by else ""
     why = "rows with the same value stay on one side" if by else "rows with the same question stay on one side"
@@ -111,4 +114,28 @@ finetune:
   context: 1024                        # the longest row, in tokens
 export: {{format: gguf, weights: [q8_0]}}  # q8_0 is nearly exact; q4_0 is half its size
 serve: {{port: 8000}}
+"""
+
+
+def _labels_recipe_text(seen: Inspection, name: str, source: str) -> str:
+    """A recipe for texts with labels."""
+    columns = json.dumps(dict(seen.columns), ensure_ascii=False)
+    by = f", by: {seen.split_by}" if seen.split_by else ""
+    chinese = _is_chinese(seen)
+    base = "bert-base-chinese" if chinese else "minilm-l6"
+    return f"""\
+# {seen.num_usable:,} usable rows of {seen.num_rows:,}; `setsail run` reads this file, `--set a.b=c` overrides a line.
+name: {name}
+language: {"zh" if chinese else "en"}                           # of the report: en | zh
+task: classify                         # a label for each text
+base: {base:<32} # an encoder: minilm-l6 (English, a package), or a hub's name or a folder of BERT's family
+data:
+  source: {json.dumps(source, ensure_ascii=False)}
+  columns: {columns}
+  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, keys
+  overlong: cut                        # cut | drop: texts longer than finetune.context lose their end, or are left out
+  split: {{validation: 0.1, test: 0.1{by}}}   # label by label, so that each stands in every part
+finetune:
+  epochs: 6                            # a few hundred rows ask for 10
+  context: 512                         # the longest text, in tokens
 """

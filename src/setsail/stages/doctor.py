@@ -112,14 +112,15 @@ def _engines() -> Finding:
 
 
 def _bases() -> Finding:
-    there, hints = [], []
+    there, lacking, hints = [], [], []
     for name in PACKAGED:
         try:
             locate(name)
             there.append(name)
         except ModelError as error:
+            lacking.append(f"{name} is not installed")
             hints.append(error.hint or error.message)
-    return Finding("base models", not hints, ", ".join(there) or "none is installed", "; ".join(hints))
+    return Finding("base models", bool(there), ", ".join([*there, *lacking]), "; ".join(hints))
 
 
 def _hub() -> Finding:
