@@ -21,6 +21,7 @@ from setsail.data import row as row_file
 from setsail.data.row import Row, write_rows
 from setsail.stages.stage import Voyage
 from setsail.stages.tokens import make_tokens
+from setsail.tokens.store import FORMAT_VERSION
 from setsail.tokens.tokenizer import Tokenizer, load
 
 RECIPE = "name: toy\ntask: text\nbase: base\ndata: {source: rows.jsonl, overlong: split}\nfinetune: {context: 64}\n"
@@ -55,7 +56,7 @@ class Port:
         """Where the store is while it is being made."""
         parents = {"base": self.base.id, "data": self.data.id}
         rendering = {"reads": "text", "context": 64, "overlong": "split"}
-        id = identity("tokens", rendering, parents, {"store_format": 1, "stage_version": 1})
+        id = identity("tokens", rendering, parents, {"store_format": FORMAT_VERSION, "stage_version": 1})
         return self.folder / "run" / f"{folder_name('tokens', id)}.partial"
 
     def make(self, *settings: str, num_processes: int = 1, log: Log | None = None) -> Artifact:

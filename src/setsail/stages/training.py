@@ -376,7 +376,7 @@ def _train(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> 
                 model = learner.look()
                 record = _validate(task, model, step.index)
                 journal.append(record)
-                track(step.index, {task.lesson.measure: record[task.lesson.measure]})
+                track(step.index, {f"validation_{task.lesson.measure}": record[task.lesson.measure]})
                 progress.advance(0, validation=_measured(task, record))
                 if watch.patience and best_of(read_journal(draft / VALIDATION), task.lesson.measure) == record:
                     keep_best(draft / CHECKPOINTS, step.index, learner.optimizer.weights())
