@@ -49,6 +49,7 @@ def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
         "loss_mask.bin",
         "documents.bin",
         "row_ids.bin",
+        "labels.bin",
         "account.json",
     }
     assert files(run, "merged") == {*model, "model.safetensors"}
