@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 from setsail.base.errors import ModelError
 from setsail.base.log import Log
 from setsail.models import attention, packaged
-from setsail.models.load import BaseInfo, copy_folder, folder_of
+from setsail.models.load import BaseInfo, copy_folder, folder_of, read_any_config
 from setsail.models.safetensors_file import layout_of
 from setsail.models.sources import NOT_STATED, BaseSource, folder_licence
 from setsail.models.weights import read_json, weight_files
@@ -70,22 +70,14 @@ def read_encoder_config(folder: Path) -> PreTrainedConfig:
 
     Raises: ModelError when it needs code from the folder, is quantised, or is of no encoder family of transformers.
     """
-    raw, place = read_json(folder / "config.json"), str(folder / "config.json")
-    if raw.get("auto_map"):
-        hint = "choose a model whose architecture transformers has itself"
-        raise ModelError("this model needs code from its folder, which is never run", place=place, hint=hint)
-    if raw.get("quantization_config"):
-        hint = "use the original model in bf16 or float32 as the base"
-        raise ModelError("its weights are quantised already", place=place, hint=hint)
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f'transformers cannot read it (model_type "{raw.get("model_type")}")', place=place) from error
+    config = read_any_config(folder)
     known = (MODEL_FOR_MASKED_LM_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
     if any(type(config) not in mapping for mapping in known) or getattr(config, "is_decoder", False):
         hint = f"take an encoder as the base: {FAMILIES}"
         raise ModelError(
-            f'a "{config.model_type}" model is no encoder, which classifying needs', place=place, hint=hint
+            f'a "{config.model_type}" model is no encoder, which classifying needs',
+            place=str(folder / "config.json"),
+            hint=hint,
         )
     return config
 

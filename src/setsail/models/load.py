@@ -128,6 +128,16 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Raises: ModelError when it needs code from the folder, is quantised, or is no language model that transformers
     knows.
     """
+    config = read_any_config(folder)
+    _kind(config, folder)
+    return config
+
+
+def read_any_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model folder, whatever it is for.
+
+    Raises: ModelError when it needs code from the folder, is quantised, or is unknown to transformers.
+    """
     raw = read_json(folder / "config.json")
     place = str(folder / "config.json")
     if raw.get("auto_map"):
@@ -137,11 +147,9 @@ def read_config(folder: Path) -> PreTrainedConfig:
         hint = "use the original model in bf16 or float32 as the base"
         raise ModelError("its weights are quantised already", place=place, hint=hint)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f'transformers cannot read it (model_type "{raw.get("model_type")}")', place=place) from error
-    _kind(config, folder)
-    return config
 
 
 def read_kind(folder: Path) -> Kind:
