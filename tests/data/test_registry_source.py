@@ -167,6 +167,21 @@ def test_no_such_package(registry: Registry) -> None:
         unpacked("npm:poets@1.0.0/x")
 
 
+def test_without_an_address_npm_is_asked_and_without_npm_it_is_said(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY")
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(DataError, match="no npm registry is known: install npm"):
+        unpacked("npm:poems@1.0.0/dist")
+    npm = programs / "npm"
+    npm.write_text(f'#!/bin/sh\n[ "$*" = "config get registry" ] && echo {registry.address}/\n')
+    npm.chmod(0o755)
+    assert texts("npm:poems@1.0.0/dist") == ["one", "two"]
+
+
 def test_names_that_climb_and_links_are_never_written(registry: Registry, tmp_path: Path) -> None:
     evil = {"package/../../evil.jsonl": b"{}", "package//abs.jsonl": b"{}", "package/ok.jsonl": b'{"text": "a"}'}
     registry.content = tarball(evil, ("package/link.jsonl", "/etc/passwd"))

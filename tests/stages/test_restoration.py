@@ -14,6 +14,7 @@ from transformers import AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from setsail.base.errors import CheckRefused, ModelError, RecipeError
 from setsail.base.log import Log
+from setsail.base.recipe import Kind
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
@@ -42,12 +43,12 @@ SETTINGS = [
 ]
 
 
-def settings_of(kind: str) -> list[str]:
+def settings_of(kind: Kind) -> list[str]:
     return [*SETTINGS, f"base.kind={kind}", f"base.vocabulary={VOCABULARIES[kind]}", *ROWS[kind]]
 
 
 @pytest.fixture(scope="module", params=list(VOCABULARIES))
-def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Run]:
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Kind, Path, Run]:
     """A kind, the folder in which its whole voyage has been sailed once, and the run."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp(request.param)
@@ -55,7 +56,7 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return request.param, folder, Run(folder / "runs" / "new")
 
 
-def test_every_stage_leaves_its_files_and_nothing_to_serve(port: tuple[str, Path, Run]) -> None:
+def test_every_stage_leaves_its_files_and_nothing_to_serve(port: tuple[Kind, Path, Run]) -> None:
     kind, _, run = port
     assert set(run.current()) == {"data", "base", "tokens", "pretrain", "merged", "evaluate", "check", "report"}
     model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -67,7 +68,7 @@ def test_every_stage_leaves_its_files_and_nothing_to_serve(port: tuple[str, Path
     assert all(sample["texts"][0].startswith("The [") and "MASK" not in sample["texts"][0] for sample in samples)
 
 
-def test_it_is_scored_in_bits_per_masked_byte_against_word_frequency(port: tuple[str, Path, Run]) -> None:
+def test_it_is_scored_in_bits_per_masked_byte_against_word_frequency(port: tuple[Kind, Path, Run]) -> None:
     _, _, run = port
     curve = run.artifact("pretrain").metrics["validation"]
     assert set(curve[0]) == {"step", "bits_per_masked_byte"}
@@ -81,12 +82,12 @@ def test_it_is_scored_in_bits_per_masked_byte_against_word_frequency(port: tuple
     assert evaluation.num_rows == 6
 
 
-def test_the_saved_folder_has_the_trainers_loss_in_plain_transformers(port: tuple[str, Path, Run]) -> None:
+def test_the_saved_folder_has_the_trainers_loss_in_plain_transformers(port: tuple[Kind, Path, Run]) -> None:
     """Validation after the last step, computed again by transformers alone, a row at a time."""
     kind, folder, run = port
     merged, recipe = run.artifact("merged"), voyage_of(folder, kind).recipe
     tokenizer = load(merged.path)
-    lesson = lesson_of(recipe, kind, tokenizer)  # type: ignore[arg-type]
+    lesson = lesson_of(recipe, kind, tokenizer)
     rows = examples_of(read_parts(run.artifact("data")).validation, tokenizer, recipe, lesson)
     ours = sum(nats_of(load_model(merged.path, dtype=torch.float32), rows.examples, lesson))
     plain = (AutoModelForMaskedLM if kind == "encoder" else AutoModelForSeq2SeqLM).from_pretrained(merged.path)
@@ -108,7 +109,7 @@ def loss_of(kind: str, model: Any, batch: Any) -> float:
     return model(input_ids=inputs, labels=labels).loss.item() * batch.num_supervised
 
 
-def test_plain_transformers_fills_in(port: tuple[str, Path, Run]) -> None:
+def test_plain_transformers_fills_in(port: tuple[Kind, Path, Run]) -> None:
     kind, _, run = port
     folder = run.artifact("merged").path
     if kind == "encoder":
@@ -120,7 +121,7 @@ def test_plain_transformers_fills_in(port: tuple[str, Path, Run]) -> None:
         assert written[0, 0] == tokenizer.pad_token_id and len(written[0]) > 1
 
 
-def test_the_report_says_it_and_how_to_go_on(port: tuple[str, Path, Run]) -> None:
+def test_the_report_says_it_and_how_to_go_on(port: tuple[Kind, Path, Run]) -> None:
     kind, _, run = port
     text = run.artifact("report").file("report.md").read_text("utf-8")
     assert "Validation, bits per masked byte" in text and "Word frequency" in text
@@ -128,7 +129,7 @@ def test_the_report_says_it_and_how_to_go_on(port: tuple[str, Path, Run]) -> Non
     assert "setsail serve" not in text
 
 
-def test_there_is_nothing_to_export_to_serve_or_to_chat_with(port: tuple[str, Path, Run]) -> None:
+def test_there_is_nothing_to_export_to_serve_or_to_chat_with(port: tuple[Kind, Path, Run]) -> None:
     kind, folder, run = port
     words = "nothing to export for a server, to serve or to chat with"
     with pytest.raises(ModelError, match=words):
@@ -138,7 +139,7 @@ def test_there_is_nothing_to_export_to_serve_or_to_chat_with(port: tuple[str, Pa
             verb(run.path)
 
 
-def test_a_weight_changed_after_training_is_found(port: tuple[str, Path, Run]) -> None:
+def test_a_weight_changed_after_training_is_found(port: tuple[Kind, Path, Run]) -> None:
     """Another model's record of what the trainer restored refuses."""
     kind, folder, run = port
     reference = run.artifact("pretrain").file("reference.json")
@@ -150,7 +151,7 @@ def test_a_weight_changed_after_training_is_found(port: tuple[str, Path, Run]) -
     reference.write_text(changed)
     try:
         trained, merged = (Run(run.path).artifact(stage, verify=False) for stage in ("pretrain", "merged"))
-        verdict = restoration._check(voyage_of(folder, kind), kind, trained, merged)  # type: ignore[arg-type]
+        verdict = restoration._check(voyage_of(folder, kind), kind, trained, merged)
         failed = {finding.check for finding in verdict.findings if not finding.passed}
         assert failed == {"first-token KL, mean", "first-token KL, worst", "bits per masked byte, difference"}
         with pytest.raises(CheckRefused, match='"saved" is not what was trained'):
@@ -163,7 +164,7 @@ def voyage_of(folder: Path, kind: str) -> Any:
     return Voyage(load_recipe(folder / "new.yaml", settings_of(kind)), Run(folder / "runs" / "new"), Log(quiet=True))
 
 
-def test_it_is_the_base_of_more_pretraining_but_not_of_fine_tuning(port: tuple[str, Path, Run]) -> None:
+def test_it_is_the_base_of_more_pretraining_but_not_of_fine_tuning(port: tuple[Kind, Path, Run]) -> None:
     kind, folder, run = port
     data = "task: text\nbase: BASE\ndata: {source: stories.jsonl, near_duplicates: 1.0, redact: none}\n"
     data = data.replace("BASE", str(run.artifact("merged").path))

@@ -29,7 +29,7 @@ class Environment:
     cache: Path
     interactive_allowed: bool
     kernels_allowed: bool
-    npm_registry: str
+    npm_registry: str | None
     process: Process
 
 
@@ -42,7 +42,7 @@ def read_environment() -> Environment:
         cache=Path(cache).expanduser(),
         interactive_allowed=not os.environ.get("CI"),
         kernels_allowed=os.environ.get("SETSAIL_KERNELS", "") not in ("off", "0", "no"),
-        npm_registry=os.environ.get("NPM_CONFIG_REGISTRY") or "https://registry.npmjs.org",
+        npm_registry=os.environ.get("NPM_CONFIG_REGISTRY") or None,
         process=_read_process(),
     )
 

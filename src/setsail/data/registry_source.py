@@ -123,7 +123,7 @@ def _from_pypi(wanted: PackageFiles, draft: Path) -> Path:
 
 def _from_npm(wanted: PackageFiles, draft: Path) -> Path:
     """A tarball, whose SHA-512 is the one that the registry states."""
-    registry = read_environment().npm_registry.rstrip("/")
+    registry = _npm_registry(wanted)
     with _explained(wanted), httpx.Client(verify=ssl.create_default_context(), follow_redirects=True) as web:
         facts = web.get(f"{registry}/{wanted.name}/{wanted.version}", timeout=60.0).raise_for_status().json()
         about: dict[str, Any] = facts["dist"]
@@ -141,6 +141,20 @@ def _from_npm(wanted: PackageFiles, draft: Path) -> Path:
     if stated != "sha512-" + base64.b64encode(digest.digest()).decode():
         raise _not_fetched(wanted, f"its checksum is not the one that the registry states ({stated or 'none'})")
     return path
+
+
+def _npm_registry(wanted: PackageFiles) -> str:
+    """The registry that the environment names, else the one that npm itself is set up to use."""
+    named = read_environment().npm_registry
+    if named is None and (npm := shutil.which("npm")):
+        command = [npm, "config", "get", "registry"]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        named = done.stdout.strip()
+    if not named or not named.startswith(("https://", "http://")):
+        raise _not_fetched(
+            wanted, "no npm registry is known: install npm, or set NPM_CONFIG_REGISTRY to your registry's address"
+        )
+    return named.rstrip("/")
 
 
 _FETCH: dict[str, Callable[[PackageFiles, Path], Path]] = {"pypi": _from_pypi, "npm": _from_npm}

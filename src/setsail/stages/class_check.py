@@ -9,11 +9,10 @@ from typing import Any
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
-from setsail.base.files import write_atomically
 from setsail.compress.check import Verdict
 from setsail.compress.check_classifier import LabelObservation, LabelReference, compare_labels
 from setsail.models.plain_classifier import PlainClassifier, load_plain
-from setsail.stages.check import REFUSED, RESULT, table
+from setsail.stages.check import refuse_or_write
 from setsail.stages.stage import StageSpec, Voyage, make
 
 TEXTS_AT_ONCE = (1, 8)
@@ -25,20 +24,10 @@ def make_class_check(voyage: Voyage, trained: Artifact) -> Artifact:
     Raises:
         CheckRefused: naming what differs; the figures stand in faithfulness-refused.json.
     """
-    refused = voyage.run.path / REFUSED
 
     def build(draft: Path) -> Mapping[str, Any]:
         prepare_device(voyage.recipe.seed)
-        verdict = check_folder(trained)
-        text = json.dumps(verdict.as_json(), ensure_ascii=False, indent=1) + "\n"
-        for line in table(verdict):
-            voyage.log.say(f"  {line}")
-        if verdict.breach is not None:
-            write_atomically(refused, text)
-        verdict.refuse_on_breach()
-        refused.unlink(missing_ok=True)
-        write_atomically(draft / RESULT, text)
-        return {"passed": True, "num_comparisons": len(verdict.findings)}
+        return refuse_or_write(voyage, check_folder(trained), draft)
 
     settings = {"check": voyage.recipe.check.model_dump(mode="json")}
     return make(voyage, StageSpec("check", settings, {"trained": trained}, {}), build)

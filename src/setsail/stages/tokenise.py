@@ -99,7 +99,7 @@ def examples_from(
         except UserError as error:
             place = f"row {row.id} of {row.origin}" + (f"; {error.place}" if error.place else "")
             raise type(error)(error.message, place=place, hint=error.hint) from error
-        except Exception as error:
+        except Exception as error:  # whatever a tokenizer or a template raises, the row is named
             place = f"row {row.id} of {row.origin}"
             raise SetsailError(f"tokenising failed: {type(error).__name__}: {error}", place=place) from error
         account.num_rows += 1
