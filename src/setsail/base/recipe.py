@@ -52,7 +52,7 @@ class Data(Part):
     columns: dict[str, str] = {}
     encoding: str = "auto"
     system: str | None = None
-    clean: Literal["standard", "none"] = "standard"
+    clean: str | tuple[str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)], ...] = "standard"
     redact: Literal["mask", "drop", "none"] = "mask"
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     overlong: Literal["drop", "split", "cut"] = "drop"

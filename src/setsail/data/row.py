@@ -36,6 +36,7 @@ _SCHEMA = pa.schema(
         pa.field("group", pa.string(), False),
         pa.field("origin", pa.string(), False),
         pa.field("label", pa.string(), False),
+        pa.field("marks", pa.list_(pa.field("item", pa.string(), False)), False),
     ]
 )
 _DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
@@ -55,7 +56,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Row:
-    """One training row: `messages` for chat or `text` for text, never both; `label` says what a text is, or is ""."""
+    """One training row: `messages` for chat or `text` for text, never both; `label` says what a text is, or is "".
+
+    `marks` is what preparing said of a row that stays: that it is toxic, or how it was made from another one.
+    """
 
     id: str
     messages: tuple[Message, ...]
@@ -63,6 +67,7 @@ class Row:
     group: str
     origin: str
     label: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
                     "group": row.group,
                     "origin": row.origin,
                     "label": row.label,
+                    "marks": row.marks,
                 }
                 for row in group
             ]
@@ -169,7 +175,9 @@ def iterate_rows(path: Path, row_group: int | None = None) -> Iterator[Row]:
     """
     for line in _lines(path, _SCHEMA, row_group):
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
-        yield Row(line["id"], messages, line["text"], line["group"], line["origin"], line["label"])
+        yield Row(
+            line["id"], messages, line["text"], line["group"], line["origin"], line["label"], tuple(line["marks"])
+        )
 
 
 def num_row_groups(path: Path) -> int:

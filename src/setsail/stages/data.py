@@ -44,7 +44,7 @@ def make_data(voyage: Voyage) -> Artifact:
         recipe={"task": recipe.task, "seed": recipe.seed, "data": recipe.data.model_dump(mode="json")},
         parents={},
         facts={"source": source},
-        version=2,  # rows have labels
+        version=3,  # rows have marks
     )
     return make(voyage, spec, build)
 
