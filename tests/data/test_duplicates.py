@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.small_rows import WORDS, pair
-from setsail.data.duplicates import contaminated, exact_copies, grams, near_copies
+from setsail.data import duplicates
+from setsail.data.duplicates import contaminated, jaccard
 from setsail.data.row import Message, Row
+from setsail.data.sketch import sketch
 
 
 def _row(name: str, question: str, answer: str) -> Row:
     return Row(name, (Message(role="user", content=question), Message(role="assistant", content=answer)), "", "", name)
+
+
+def exact_copies(texts: list[str]) -> dict[int, int]:
+    return _copies(duplicates.exact_copies(sketch(texts).exact))
+
+
+def near_copies(texts: list[str], threshold: float) -> dict[int, int]:
+    return _copies(duplicates.near_copies(sketch(texts), threshold))
+
+
+def _copies(first: np.ndarray) -> dict[int, int]:
+    return {place: int(original) for place, original in enumerate(first) if original != place}
 
 
 def _long(seed: int, num_words: int = 60) -> list[str]:
@@ -50,6 +65,18 @@ def test_every_near_copy_is_truly_near_and_twice_is_the_same(texts: list[str]) -
         left, right = grams(texts[copy]), grams(texts[original])
         assert original < copy and original not in copies
         assert len(left & right) / len(left | right) >= 0.6
+
+
+def grams(text: str) -> set[str]:
+    words = text.split()
+    return {" ".join(words[at : at + 5]) for at in range(max(1, len(words) - 4))}
+
+
+def test_the_similarity_is_that_of_sets_of_strings() -> None:
+    left, right = "a b c d e f g h i j", "a b c d e f g h i k l"
+    sketches = sketch([left, right])
+    true = len(grams(left) & grams(right)) / len(grams(left) | grams(right))
+    assert jaccard(sketches.gram_set(0), sketches.gram_set(1)) == true
 
 
 def test_recall_against_all_pairs() -> None:

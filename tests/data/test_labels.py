@@ -11,9 +11,8 @@ from setsail.base.errors import DataError
 from setsail.base.log import Log
 from setsail.base.recipe import Data, Split
 from setsail.data.inspect import inspect
-from setsail.data.labels import contradictions
 from setsail.data.prepare import prepare
-from setsail.data.row import Row, read_drops, read_rows
+from setsail.data.row import read_drops, read_rows
 from setsail.data.summary import Summary
 
 WORDS = [
@@ -81,9 +80,9 @@ def test_texts_under_several_labels_are_dropped_counted_and_named(tmp_path: Path
     assert any("the same text stands under another label too" in finding for finding in summary.findings)
 
 
-def test_rows_of_one_text_and_one_label_do_not_contradict() -> None:
-    rows = [Row(str(number), (), "Help!", "", f"t:{number}", "a") for number in range(3)]
-    assert contradictions(rows) == []
+def test_rows_of_one_text_and_one_label_do_not_contradict(tmp_path: Path) -> None:
+    write(tmp_path, [*[(text(number), f"label {number % 2}") for number in range(40)], (text(0), "label 0")])
+    assert prepared(tmp_path).dropped == {"exact_duplicate": 1}
 
 
 def test_near_copies_with_another_label_stay(tmp_path: Path) -> None:

@@ -1,63 +1,75 @@
-"""Splits: by group, by hash, whole."""
+"""Splits: by group, by hash, by time, whole."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from setsail.base.errors import DataError
-from setsail.data.row import Row
-from setsail.data.split import sample, split
+from setsail.data.split import TEST, TRAIN, VALIDATION, Groups, groups_of, rank, sample, split
+
+PARTS = (TRAIN, VALIDATION, TEST)
 
 
-def _rows(groups: list[str]) -> list[Row]:
-    return [Row(f"{n:016x}", (), f"text {n}", group, f"f:{n}") for n, group in enumerate(groups)]
+def _groups(names: Sequence[str], *, seed: int = 1, ids: Sequence[int] | None = None) -> Groups:
+    group = np.array([rank(name, 0) if name else 0 for name in names], np.uint64)
+    identity = np.array(range(1, len(names) + 1) if ids is None else ids, np.uint64)
+    return groups_of(identity, group, np.array([bool(name) for name in names]), seed=seed)
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=20, max_size=60), st.integers(0, 5))
-def test_no_group_in_two_parts_and_no_row_lost(groups: list[str], seed: int) -> None:
-    rows = _rows(groups)
-    if len(set(groups)) < 3:
+def test_no_group_in_two_parts_and_no_row_lost(names: list[str], seed: int) -> None:
+    groups = _groups(names, seed=seed)
+    if len(set(names)) < 3:
         with pytest.raises(DataError, match="too few for 3 parts"):
-            split(rows, validation=0.1, test=0.1, seed=seed)
+            split(groups, validation=0.1, test=0.1)
         return
-    parts = split(rows, validation=0.1, test=0.1, seed=seed)
-    seen = [{row.group for row in part} for part in (parts.train, parts.validation, parts.test)]
+    parts = split(groups, validation=0.1, test=0.1)
+    seen = [{name for name, part in zip(names, parts, strict=True) if part == wanted} for wanted in PARTS]
     assert all(seen) and len(seen[0] | seen[1] | seen[2]) == sum(map(len, seen))
-    assert sorted(r.id for part in (parts.train, parts.validation, parts.test) for r in part) == [r.id for r in rows]
 
 
 def test_a_part_does_not_depend_on_the_order_of_the_file() -> None:
-    rows = _rows([f"g{n % 40}" for n in range(200)])
-    shuffled = random.Random(1).sample(rows, len(rows))
-    ours, theirs = (split(r, validation=0.1, test=0.2, seed=3) for r in (rows, shuffled))
-    assert {r.id for r in ours.test} == {r.id for r in theirs.test}
-    assert len(ours.test) == 40 and len(ours.validation) == 20
+    names, ids = [f"g{n % 40}" for n in range(200)], list(range(1, 201))
+    order = random.Random(1).sample(range(200), 200)
+    ours = split(_groups(names, seed=3, ids=ids), validation=0.1, test=0.2)
+    shuffled = _groups([names[place] for place in order], seed=3, ids=[ids[place] for place in order])
+    theirs = split(shuffled, validation=0.1, test=0.2)
+    assert [ours[place] for place in order] == theirs.tolist()
+    assert (ours == TEST).sum() == 40 and (ours == VALIDATION).sum() == 20
 
 
 def test_no_test_is_made_when_none_is_wanted() -> None:
-    parts = split(_rows([""] * 30), validation=0.1, test=0.0, seed=1)
-    assert (len(parts.train), len(parts.validation), len(parts.test)) == (27, 3, 0)
+    assert np.bincount(split(_groups([""] * 30), validation=0.1, test=0.0)).tolist() == [27, 3]
 
 
 def test_a_huge_group_goes_to_train() -> None:
-    parts = split(_rows(["huge"] * 50 + [f"g{n}" for n in range(20)]), validation=0.1, test=0.1, seed=1)
-    assert sum(row.group == "huge" for row in parts.train) == 50
+    parts = split(_groups(["huge"] * 50 + [f"g{n}" for n in range(20)]), validation=0.1, test=0.1)
+    assert (parts[:50] == TRAIN).all()
 
 
 def test_a_part_is_never_larger_than_was_asked_for_when_groups_fit() -> None:
-    groups = [f"small{n}" for n in range(60)] + [f"wide{n % 4}" for n in range(60)] + ["most"] * 80
+    names = [f"small{n}" for n in range(60)] + [f"wide{n % 4}" for n in range(60)] + ["most"] * 80
     for seed in range(20):
-        parts = split(_rows(groups), validation=0.05, test=0.05, seed=seed)
-        assert (len(parts.validation), len(parts.test)) == (10, 10)
+        parts = split(_groups(names, seed=seed), validation=0.05, test=0.05)
+        assert np.bincount(parts).tolist()[1:] == [10, 10]
 
 
-def test_a_sample_keeps_the_order_and_grows_by_adding() -> None:
-    rows = _rows([""] * 50)
-    small, rest = sample(rows, 10, seed=1)
-    large, _ = sample(rows, 20, seed=1)
-    assert small == [row for row in rows if row in small] and len(rest) == 40
-    assert {row.id for row in small} < {row.id for row in large}
+def test_by_time_the_newest_are_the_test_and_a_group_is_as_old_as_its_newest_row() -> None:
+    ids = np.arange(1, 101, dtype=np.uint64)
+    grouped = ids <= 20
+    group = np.where(grouped, 1_000 + ids % 2, 0).astype(np.uint64)
+    groups = groups_of(ids, group, grouped, seed=1, time=ids.astype(np.float64))
+    parts = split(groups, validation=0.1, test=0.2)
+    assert (parts[80:] == TEST).all() and (parts[70:80] == VALIDATION).all() and (parts[:70] == TRAIN).all()
+
+
+def test_a_sample_grows_by_adding() -> None:
+    ids = np.array([rank(str(n), 0) for n in range(50)], np.uint64)
+    small, large = sample(ids, 10, seed=1), sample(ids, 20, seed=1)
+    assert (small.sum(), large.sum()) == (10, 20) and not (small & ~large).any()

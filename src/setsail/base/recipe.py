@@ -31,16 +31,24 @@ class Part(BaseModel):
 
 
 class Split(Part):
-    """How rows are shared out; `by` names the column whose values must not stand in two parts."""
+    """How rows are shared out; `by` names the column whose values must not stand in two parts.
+
+    `time` names a column of dates: the newest rows are the test, those before them validation. `stratify` names a
+    column whose values stand in all parts alike.
+    """
 
     validation: Fraction = 0.1
     test: Fraction = 0.1
     by: str | None = None
+    time: str | None = None
+    stratify: str | None = None
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Split:
         if self.validation + self.test >= 0.9:
             raise ValueError("validation and test together must leave at least a tenth of the rows to train on")
+        if self.time is not None and self.stratify is not None:
+            raise ValueError("rows are split by time or stratified, not both: leave one of the two out")
         return self
 
 

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,19 @@ class Contents:
     num_invalid_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What stood before a piece of a text file: its first line's number, a table's header, how documents are parted."""
+
+    first_line: int = 1
+    header: tuple[str, ...] = ()
+    delimiter: str = ""
+    by_blank: bool | None = None
+
+
+WHOLE = Opening()
+
+
 def container_of(path: Path) -> str | None:
     """The container that a file's name promises, or None: "tickets.csv.gz" is a csv."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -74,7 +87,7 @@ def read_file(path: Path, place: str, *, encoding: str = "auto") -> Contents:
     data = read_bytes(path, place)
     decoded = encodings.decode(data, encoding=encoding, place=place)
     try:
-        items = [_checked(item) for item in _TEXTS[container](decoded.text, place)]
+        items = items_in(decoded.text, place, container)
     except RecursionError as error:
         raise DataError("the file is nested too deeply", place=place) from error
     if not items:
@@ -86,6 +99,11 @@ def read_file(path: Path, place: str, *, encoding: str = "auto") -> Contents:
     return Contents(container, decoded.encoding, tuple(items), decoded.num_invalid_bytes)
 
 
+def items_in(text: str, place: str, container: str, opening: Opening = WHOLE) -> list[Item]:
+    """Every record of a text file, or of a piece of one."""
+    return [_checked(item) for item in _TEXTS[container](text, place, opening)]
+
+
 def _checked(item: Item) -> Item:
     if isinstance(item, Drop):
         return item
@@ -95,38 +113,38 @@ def _checked(item: Item) -> Item:
     return Drop(row_id(item.fields, item.origin), item.origin, reason, "bytes or characters that are not valid text")
 
 
-def _read_csv(text: str, place: str) -> Iterator[Item]:
-    yield from _delimited(text, place, _delimiter(text))
+def _read_csv(text: str, place: str, opening: Opening) -> Iterator[Item]:
+    yield from _delimited(text, place, opening, opening.delimiter or delimiter_of(text))
 
 
-def _read_tsv(text: str, place: str) -> Iterator[Item]:
-    yield from _delimited(text, place, "\t")
+def _read_tsv(text: str, place: str, opening: Opening) -> Iterator[Item]:
+    yield from _delimited(text, place, opening, "\t")
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """The comma, unless the header has none and is cut by another common delimiter."""
     header = text.lstrip("\r\n").split("\n", 1)[0]
     return "," if "," in header else max(",;\t|", key=header.count)
 
 
-def _delimited(text: str, place: str, delimiter: str) -> Iterator[Item]:
+def _delimited(text: str, place: str, opening: Opening, delimiter: str) -> Iterator[Item]:
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
+    header, before = opening.header, opening.first_line - 1
     limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     try:
         while True:
-            number = lines.line_num + 1
+            number = before + lines.line_num + 1
             try:
                 cells = next(lines)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield _broken_csv(error, place, number, lines.line_num)
+                yield _broken_csv(error, place, number, before + lines.line_num)
                 continue
             if not any(cells):
                 continue
             if not header:
-                header = _header(cells, place, number)
+                header = header_of(cells, place, number)
             elif number <= _ORANGE_HEADER_LINES and _are_orange_types(cells):
                 continue
             elif len(cells) != len(header):
@@ -154,8 +172,13 @@ def _broken_csv(error: csv.Error, place: str, first: int, last: int) -> Drop:
     return drop_at(f"{place}:{first}", "broken_csv", f"{error} (lines {first} to {last})")
 
 
-def _header(cells: list[str], place: str, number: int) -> list[str]:
-    header = [cell.strip() for cell in cells]
+def header_of(cells: Sequence[str], place: str, number: int) -> tuple[str, ...]:
+    """The column names in a table's first line.
+
+    Raises:
+        DataError: a name twice.
+    """
+    header = tuple(cell.strip() for cell in cells)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(
@@ -166,8 +189,8 @@ def _header(cells: list[str], place: str, number: int) -> list[str]:
     return header
 
 
-def _read_jsonl(text: str, place: str) -> Iterator[Item]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _read_jsonl(text: str, place: str, opening: Opening) -> Iterator[Item]:
+    for number, line in enumerate(text.split("\n"), start=opening.first_line):
         if not line.strip():
             continue
         origin = f"{place}:{number}"
@@ -177,12 +200,12 @@ def _read_jsonl(text: str, place: str) -> Iterator[Item]:
             yield Drop(row_id(line, origin), origin, "broken_json", _json_words(error))
 
 
-def _read_json(text: str, place: str) -> Iterator[Item]:
+def _read_json(text: str, place: str, opening: Opening) -> Iterator[Item]:
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data" and _starts_as_jsonl(text):
-            yield from _read_jsonl(text, place)
+            yield from _read_jsonl(text, place, opening)
             return
         raise DataError(
             f"broken JSON: {error.msg}, column {error.colno}",
@@ -229,13 +252,16 @@ def _json_words(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
-def _read_txt(text: str, place: str) -> Iterator[Item]:
+def _read_txt(text: str, place: str, opening: Opening) -> Iterator[Item]:
     """Documents parted by blank lines; without blank lines, one a line."""
-    by_blank = "\n\n" in text.replace("\r\n", "\n").strip()
-    yield from _blocks(text, place, starts=lambda line: not by_blank, ends=lambda line: not line.strip())
+    by_blank = opening.by_blank
+    if by_blank is None:
+        by_blank = "\n\n" in text.replace("\r\n", "\n").strip()
+    first = opening.first_line
+    yield from _blocks(text, place, first, starts=lambda line: not by_blank, ends=lambda line: not line.strip())
 
 
-def _read_md(text: str, place: str) -> Iterator[Item]:
+def _read_md(text: str, place: str, opening: Opening) -> Iterator[Item]:
     """The sections of a Markdown file: each heading starts one, outside fenced code."""
     fenced = False
 
@@ -244,13 +270,16 @@ def _read_md(text: str, place: str) -> Iterator[Item]:
         fenced ^= bool(_FENCE.match(line))
         return not fenced and bool(_HEADING.match(line))
 
-    yield from _blocks(text, place, starts=heading, ends=lambda line: False)
+    yield from _blocks(text, place, opening.first_line, starts=heading, ends=lambda line: False)
 
 
-def _blocks(text: str, place: str, *, starts: Callable[[str], bool], ends: Callable[[str], bool]) -> Iterator[Item]:
+def _blocks(
+    text: str, place: str, first_line: int, *, starts: Callable[[str], bool], ends: Callable[[str], bool]
+) -> Iterator[Item]:
     block: list[str] = []
-    first = 1
-    for number, line in enumerate([*text.splitlines(), None], start=1):
+    first = first_line
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, line in enumerate([*lines, None], start=first_line):
         if line is None or starts(line) or ends(line):
             if any(part.strip() for part in block):
                 yield Record(f"{place}:{first}", {"text": "\n".join(block).strip("\n")})
@@ -282,6 +311,16 @@ def _read_table(path: Path, place: str, container: str) -> Iterator[Item]:
         raise DataError("the file holds no rows", place=place, hint="name a file that holds rows")
 
 
+def read_groups(path: Path, place: str, groups: range, *, first_row: int) -> Contents:
+    """The records in some row groups of a Parquet file, the first of which has the number `first_row`."""
+    items: list[Item] = []
+    with explained_os_errors(f'reading "{place}"'), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(groups)):
+            number = first_row + len(items)
+            items += [_checked(Record(f"{place}:{n}", fields)) for n, fields in enumerate(batch.to_pylist(), number)]
+    return Contents("parquet", "", tuple(items))
+
+
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=_BATCH_ROWS)
@@ -300,7 +339,7 @@ def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
             yield file.get_batch(index)
 
 
-_TEXTS: dict[str, Callable[[str, str], Iterator[Item]]] = {
+_TEXTS: dict[str, Callable[[str, str, Opening], Iterator[Item]]] = {
     "csv": _read_csv,
     "tsv": _read_tsv,
     "json": _read_json,

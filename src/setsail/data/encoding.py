@@ -59,6 +59,11 @@ def decode(data: bytes, *, encoding: str = "auto", place: str = "") -> Decoded:
     return Decoded(text, name, invalid)
 
 
+def marked(data: bytes) -> str:
+    """The encoding that a byte order mark names, "" where there is none."""
+    return next((name for mark, name in _MARKS if data.startswith(mark)), "")
+
+
 def bad_text(value: object) -> str | None:
     """Why a value cannot be used as text: the reason `invalid_bytes` or `lone_surrogate`, or None.
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from setsail.base.errors import DataError
 from setsail.base.recipe import Data
 from setsail.data import sources
@@ -16,8 +18,9 @@ from setsail.data.containers import Contents
 from setsail.data.duplicates import content_of, exact_copies
 from setsail.data.formats import Format, recognise
 from setsail.data.prepare import MIN_ROWS
-from setsail.data.reading import columns_of, understand
+from setsail.data.reading import Known, columns_of, understand
 from setsail.data.row import Drop, Record, Row
+from setsail.data.sketch import sketch
 from setsail.data.summary import by_reason, reason_sentence
 
 NUM_SAMPLES = 3
@@ -76,7 +79,8 @@ def inspect(path: Path | str, *, base_dir: Path | None = None) -> Inspection:
     items: list[Row | Drop] = []
     for place, part in contents:
         try:
-            items.extend(understand(data, place, part, task=task).items)
+            found_here = understand(data, place, part, task=task).items
+            items += [item.row if isinstance(item, Known) else item for item in found_here]
         except DataError as error:
             problems.append(str(error))
     return _inspection(data, contents, found, forms[0], items, [*problems, *_problems(items)])
@@ -120,7 +124,8 @@ def _problems(items: Sequence[Row | Drop]) -> list[str]:
     rows = [item for item in items if isinstance(item, Row)]
     counts, origins = by_reason([item for item in items if isinstance(item, Drop)])
     problems = [reason_sentence(reason, counts[reason], origins[reason]) for reason in counts]
-    copies = len(exact_copies([content_of(row) for row in rows]))
+    first = exact_copies(sketch([content_of(row) for row in rows], near=False).exact)
+    copies = int((first != np.arange(len(rows))).sum())
     if copies:
         problems.append(f"{len(rows):,} rows hold {len(rows) - copies:,} distinct ones; {copies:,} are copies")
     if len(rows) - copies < MIN_ROWS:

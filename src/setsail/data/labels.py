@@ -1,7 +1,6 @@
 """Labels over all rows: texts that contradict each other, what is too little to learn from, and a fair split.
 
-What does not live here: reading one label (`formats.py`). The invariant: after `split_labelled` every label stands in
-every part that has rows, or the user was told which does not.
+What does not live here: reading one label (`formats.py`), the split itself (`choose.py`).
 """
 
 from __future__ import annotations
@@ -9,60 +8,73 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from setsail.base.errors import DataError
-from setsail.base.recipe import Split
-from setsail.data.duplicates import normalised
-from setsail.data.row import Drop, Row
-from setsail.data.split import Parts, split
+from setsail.data.duplicates import exact_copies
+from setsail.data.index import PARTS, Index
+from setsail.data.sketch import normalised
+from setsail.data.split import TEST, TRAIN, VALIDATION, PartCodes
+
+Rows = npt.NDArray[np.int64]
 
 MIN_ROWS_PER_LABEL = 5  # one each to validate and to test, and some to learn from
 MOST_LABELS = 1000
 _SHOWN = 5
 
 
-def contradictions(rows: Sequence[Row]) -> list[Drop]:
-    """Rows whose text, but for case and punctuation, stands under another label too: nobody knows which is right."""
-    by_text: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_text[normalised(row.text)].append(row)
-    drops = []
+def contradictions(index: Index, rows: Rows) -> dict[int, int]:
+    """Rows whose text, but for case and punctuation, stands under another label too, each with such a one.
+
+    Nobody knows which of the labels is right.
+    """
+    first = exact_copies(index.exact[rows])
+    by_text: dict[int, list[int]] = defaultdict(list)
+    shared = np.flatnonzero(np.bincount(first, minlength=len(rows)) > 1)
+    for place in np.flatnonzero(np.isin(first, shared)):
+        by_text[int(first[place])].append(int(rows[place]))
+    found = {}
     for alike in by_text.values():
         for row in alike:
-            other = next((other for other in alike if other.label != row.label), None)
+            other = next((other for other in alike if index.label[other] != index.label[row]), None)
             if other is not None:
-                detail = f'"{row.label}" here, "{other.label}" at {other.origin}'
-                drops.append(Drop(row.id, row.origin, "contradictory_label", detail))
-    return drops
+                found[row] = other
+    return found
 
 
-def check_labels(rows: Sequence[Row], place: str) -> list[str]:
-    """What is worth telling about the labels.
+def check_labels(index: Index, rows: Rows, place: str) -> list[str]:
+    """What is worth telling about the labels of these rows.
 
     Raises:
         DataError: one label only, too many, or one with too few rows; with a row and what to do.
     """
-    counts = Counter(row.label for row in rows)
-    first = {row.label: row.origin for row in reversed(rows)}
+    codes, places, numbers = np.unique(index.label[rows], return_index=True, return_counts=True)
+    seen = sorted(zip(places.tolist(), codes.tolist(), numbers.tolist(), strict=True))
+    counts = Counter({index.labels[code]: number for _, code, number in seen})
+    first = {index.labels[code]: int(rows[at]) for at, code, _ in seen}
     if len(counts) > MOST_LABELS or 2 * len(counts) > len(rows):
         raise DataError(
             f"{len(rows):,} rows have {len(counts):,} different labels, for instance {_listed(list(first)[:3])}: "
             f"that is more than {'half the rows' if len(counts) <= MOST_LABELS else f'{MOST_LABELS:,}'}",
-            place=rows[0].origin,
+            place=index.origin(int(rows[0])),
             hint="a label is one of a few words that come back; name its column: data.columns: {label: …}",
         )
     if len(counts) < 2:
         raise DataError(
             f"every row has the label {_listed(counts)}: there is nothing to tell apart",
-            place=f"{place}, first {rows[0].origin}",
+            place=f"{place}, first {index.origin(int(rows[0]))}",
             hint="add rows with other labels, or name another column: data.columns: {label: …}",
         )
     few = [label for label in counts if counts[label] < MIN_ROWS_PER_LABEL]
     if few:
-        shown = ", ".join(f'"{label}" has {counts[label]} (first {first[label]})' for label in few[:_SHOWN])
+        shown = ", ".join(
+            f'"{label}" has {counts[label]} (first {index.origin(first[label])})' for label in few[:_SHOWN]
+        )
         more = f", and {len(few) - _SHOWN} more labels" if len(few) > _SHOWN else ""
         raise DataError(
             f"a label needs at least {MIN_ROWS_PER_LABEL} rows to be learned, validated and tested: {shown}{more}",
-            place=first[few[0]],
+            place=index.origin(first[few[0]]),
             hint="add rows with these labels, join them with a label that is close, or take their rows out",
         )
     shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(12))
@@ -82,33 +94,21 @@ def _spellings(counts: Counter[str]) -> list[str]:
     ]
 
 
-def split_labelled(rows: Sequence[Row], shares: Split, *, seed: int) -> Parts:
-    """The rows shared out label by label, so that a rare one stands in every part; whole groups where rows have them.
+def refuse_unseen(index: Index, rows: Rows, parts: PartCodes) -> None:
+    """Refuses a split that leaves a label in validation or test that training has never seen.
 
     Raises:
-        DataError: groups leave a label in validation or test that training has never seen.
+        DataError: with the first such row.
     """
-    settings = {"validation": shares.validation, "test": shares.test, "seed": seed}
-    if any(row.group for row in rows):
-        parts = split(rows, **settings)
-        _refuse_unseen(parts)
-        return parts
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_label[row.label].append(row)
-    each = [split(members, **settings) for members in by_label.values()]
-    chosen = ({row.id for part in each for row in getattr(part, name)} for name in ("train", "validation", "test"))
-    return Parts(*(tuple(row for row in rows if row.id in ids) for ids in chosen))
-
-
-def _refuse_unseen(parts: Parts) -> None:
-    known = {row.label for row in parts.train}
-    for name, part in (("validation", parts.validation), ("test", parts.test)):
-        unseen = next((row for row in part if row.label not in known), None)
-        if unseen is not None:
+    known = np.unique(index.label[rows[parts == TRAIN]])
+    for part in (VALIDATION, TEST):
+        unseen = rows[(parts == part) & ~np.isin(index.label[rows], known)]
+        if len(unseen):
+            row = int(unseen[0])
             raise DataError(
-                f'the label "{unseen.label}" stands in {name} and nowhere in train: all its rows are of one group',
-                place=unseen.origin,
+                f'the label "{index.label_of(row)}" stands in {PARTS[part]} and nowhere in train: '
+                "all its rows are of one group",
+                place=index.origin(row),
                 hint="name another column in data.split.by or leave it out, or add rows of other groups",
             )
 

@@ -1,266 +1,224 @@
 """From a source to train, validation and test rows on disk, with every dropped row and its reason beside them.
 
-The steps: read, recognise, clean, mask, remove copies, sample, split, write. What does not live here: each step's own
-rules. The invariants: read == kept + dropped; the same input, recipe and version give the same bytes; no group stands
-in two parts.
+Pieces of the source are worked on one by one, in several processes; what concerns all rows is decided over an index;
+then each row is written to its part. What does not live here: the work on a piece (`shard.py`), the decisions
+(`choose.py`). The invariants: read == kept + dropped; the same input, recipe and version give the same bytes, whatever
+the number of processes and however often the work was killed and begun again.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import functools
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from setsail.base.errors import DataError
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from setsail.base.errors import DataError, RecipeError
 from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
+from setsail.base.machine import num_cores
 from setsail.base.recipe import Data
-from setsail.data import labels, sources
-from setsail.data.clean import clean_text
-from setsail.data.duplicates import content_of, exact_copies, near_copies
-from setsail.data.reading import Part, read_parts
+from setsail.data import sources
+from setsail.data.account import Account, total
+from setsail.data.choose import FATES, Choice, limit, remove_repeats, share_out
+from setsail.data.formats import recognise
+from setsail.data.index import PARTS, Index, load_index, load_sketches
+from setsail.data.parallel import each
+from setsail.data.pieces import plan, read_piece
+from setsail.data.reading import columns_of
 from setsail.data.redact import redact
-from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
-from setsail.data.split import Parts, sample, split
-from setsail.data.summary import Step, Summary, by_reason, reason_sentence
+from setsail.data.row import DROP_SCHEMA, GROUP_CHARACTERS, GROUP_ROWS, ROW_SCHEMA, Drop, drops_table
+from setsail.data.shard import Job, Task, make_shard, read_account
+from setsail.data.summarise import refuse_mostly_broken, summarise, usable_sentence
+from setsail.data.summary import Summary
 
 MIN_ROWS = 20
-_MANY_UNUSED = 12
+WORK = "work"
+_CANNOT_DIFFER = {"csv", "tsv", "parquet"}  # all of such a file has the same columns
 
 
-@dataclass
-class _Work:
-    """The rows still in, the drops so far, and what was counted on the way."""
-
-    rows: list[Row]
-    drops: list[Drop]
-    steps: list[Step] = field(default_factory=list)
-    changed: Counter[str] = field(default_factory=Counter)
-    redacted: Counter[str] = field(default_factory=Counter)
-    findings: list[str] = field(default_factory=list)
-
-    def ended(self, step: str) -> None:
-        self.steps.append(Step(step, len(self.rows)))
-
-
-def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log: Log) -> Summary:
+def prepare(
+    data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int | None = None
+) -> Summary:
     """Writes train.parquet, validation.parquet, test.parquet and dropped.parquet into `out`; returns the account.
+
+    What stands finished in `out` from an earlier attempt is taken as it is. `processes` are at most the cores.
 
     Raises:
         DataError: the source cannot be read, or fewer than 20 usable rows are left.
         SystemRefusal: disk full, no permission.
     """
-    fingerprint = sources.fingerprint(data, base_dir)
-    parts = read_parts(data, base_dir, task=task)
-    items = [item for part in parts for item in part.items]
-    rows, drops = [i for i in items if isinstance(i, Row)], [i for i in items if isinstance(i, Drop)]
-    work = _Work(rows, drops, steps=[Step("read", len(items))])
-    work.ended("understood")
-    _clean(work, data)
-    _mask(work, data)
-    if task == "classify":
-        _remove_contradictions(work)
-    _remove_copies(work, data, task)
-    _require_enough(work, data, num_read=len(items))
-    if data.max_rows is not None:
-        _limit(work, data.max_rows, seed)
-    split_rows = _split(work, data, task, seed)
-    assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
-    summary = _summary(data, fingerprint, parts, work, split_rows)
-    summary = replace(summary, findings=(*summary.findings, *sources.not_read(data, base_dir)))
-    _write(out, split_rows, work.drops)
-    for line in report(summary):
+    work = out / WORK
+    try:
+        summary = _prepare(data, task, seed, base_dir, out, log, processes or num_cores())
+    except (DataError, RecipeError):
+        shutil.rmtree(work, ignore_errors=True)
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+    shutil.rmtree(work)
+    for line in summary.lines():
         log.say(line)
     return summary
 
 
-def report(summary: Summary) -> list[str]:
-    """The account for a person, a line each."""
-    lines = [f"  {summary.source}: {', '.join(summary.read_as[:3])}" + (", …" if len(summary.read_as) > 3 else "")]
-    before = summary.num_read
-    for step in summary.steps:
-        lost = f"  (-{before - step.num_rows:,})" if step.num_rows != before else ""
-        lines.append(f"  {step.name:<22}{step.num_rows:>9,}{lost}")
-        before = step.num_rows
-    lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in summary.sizes.items()))
-    return [*lines, *(f"  {finding}" for finding in summary.findings)]
+def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int) -> Summary:
+    fingerprint = sources.fingerprint(data, base_dir)
+    scratch = out / WORK
+    with explained_os_errors("making the folder for prepared rows"):
+        scratch.mkdir(parents=True, exist_ok=True)
+    shards = _make_shards(data, task, base_dir, scratch, log, processes)
+    account = total([read_account(shard) for shard in shards])
+    refuse_mostly_broken(account)
+    index = load_index(shards)
+    choice = remove_repeats(index, functools.partial(load_sketches, index, scratch), data, task=task)
+    if len(choice.left) < MIN_ROWS:
+        raise _too_few(data, task, account, index, choice)
+    if data.max_rows is not None:
+        limit(choice, index, data.max_rows, seed=seed)
+    findings = share_out(choice, index, data, task=task, seed=seed)
+    findings += sources.not_read(data, base_dir)
+    summary = summarise(data, task, fingerprint, account, index, choice, findings)
+    _write(out, index, choice)
+    return summary
 
 
-def _clean(work: _Work, data: Data) -> None:
-    if data.clean == "none":
-        return
-    kept: list[Row] = []
-    for row in work.rows:
-        cleaned = [clean_text(text) for text in contents(row)]
-        work.changed.update({change for text in cleaned for change in text.changes})
-        if all(text.text.strip() for text in cleaned):
-            kept.append(with_contents(row, [text.text for text in cleaned]))
-        else:
-            work.drops.append(Drop(row.id, row.origin, "empty_after_cleaning"))
-    work.rows = kept
-    work.ended("cleaned")
+def _make_shards(data: Data, task: str, base_dir: Path, scratch: Path, log: Log, processes: int) -> list[Path]:
+    """A shard for every task of the source; files whose pieces differ in what they hold are read again."""
+    tasks = _tasks(data, base_dir, scratch)
+    job = Job(data, task, base_dir, scratch / "shards", _first_columns(tasks))
+    while True:
+        done = _work_through(job, tasks, log, processes)
+        columns = _columns_after_all(data, job, done)
+        if columns == job.columns:
+            return done
+        changed = {place for place in columns if columns[place] != job.columns.get(place)}
+        for shard in done:
+            if changed & {part.place for part in read_account(shard).parts}:
+                shutil.rmtree(shard)
+        job = replace(job, columns=columns)
 
 
-def _mask(work: _Work, data: Data) -> None:
-    if data.redact == "none":
-        return
-    kept: list[Row] = []
-    num_masked = 0
-    for row in work.rows:
-        masked = redact(contents(row))
-        work.redacted.update(masked.counts)
-        if masked.counts and data.redact == "drop":
-            work.drops.append(Drop(row.id, row.origin, "personal_data", _counted(masked.counts)))
+def _tasks(data: Data, base_dir: Path, scratch: Path) -> list[Task]:
+    if not sources.has_files(data):
+        return [Task(0)]
+    planned = plan(sources.find(data.source, base_dir).files, encoding=data.encoding, scratch=scratch / "unpacked")
+    return [Task(number, pieces) for number, pieces in enumerate(planned)]
+
+
+def _work_through(job: Job, tasks: Sequence[Task], log: Log, processes: int) -> list[Path]:
+    small = len(tasks) < 4  # of less than a few pieces the start of a process would cost more than it gives
+    done = []
+    with log.progress("prepare: pieces", len(tasks)) as progress:
+        for shard in each(functools.partial(make_shard, job), tasks, processes=1 if small else processes):
+            done.append(shard)
+            progress.advance()
+    return done
+
+
+def _first_columns(tasks: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """For each file in several pieces whose lines may differ, the columns in its first piece."""
+    firsts = [piece for task in tasks for piece in task.pieces if not piece.is_whole and piece.number == 0]
+    return {
+        piece.file.place: columns_of(read_piece(piece).items)
+        for piece in firsts
+        if piece.container not in _CANNOT_DIFFER
+    }
+
+
+def _columns_after_all(data: Data, job: Job, shards: Sequence[Path]) -> dict[str, tuple[str, ...]]:
+    """The same columns, unless a later piece holds some that change how the file is understood."""
+    after = dict(job.columns)
+    if not after:
+        return after
+    for part in total([read_account(shard) for shard in shards]).parts:
+        known = after.get(part.place)
+        if known is None or set(part.columns) <= set(known):
             continue
-        num_masked += bool(masked.counts)
-        kept.append(with_contents(row, masked.texts) if masked.counts else row)
-    work.rows = kept
-    work.ended("personal data")
-    if num_masked:
-        total = sum(work.redacted.values())
-        values = "1 value was" if total == 1 else f"{total:,} values were"
-        rows = "1 row" if num_masked == 1 else f"{num_masked:,} rows"
-        work.findings.append(f"{values} masked in {rows}: {_counted(work.redacted)}")
+        forms = [
+            recognise(columns, name=data.format, columns=data.columns, place=part.place)
+            for columns in (known, part.columns)
+        ]
+        if forms[0] != forms[1]:
+            after[part.place] = tuple(part.columns)
+    return after
 
 
-def _remove_contradictions(work: _Work) -> None:
-    drops = labels.contradictions(work.rows)
-    gone = {drop.id for drop in drops}
-    work.rows = [row for row in work.rows if row.id not in gone]
-    work.drops += drops
-    work.ended("contradictions")
-
-
-def _split(work: _Work, data: Data, task: str, seed: int) -> Parts:
-    if task == "classify":
-        work.findings += labels.check_labels(work.rows, f"data.source {data.source}")
-        return labels.split_labelled(work.rows, data.split, seed=seed)
-    return split(work.rows, validation=data.split.validation, test=data.split.test, seed=seed)
-
-
-def _remove_copies(work: _Work, data: Data, task: str) -> None:
-    # The questions of a package are made by rule, so that they do not make two equal answers different.
-    generated = sources.is_package(data)
-    key: Callable[[Row], str] = (lambda row: row.messages[-1]["content"]) if generated else content_of
-    before = len(work.rows)
-    _take_out(work, exact_copies([key(row) for row in work.rows]), "exact_duplicate")
-    work.ended("exact copies")
-    if before > len(work.rows):
-        noun = _noun(work.rows, task, generated)
-        copies = before - len(work.rows)
-        removed = "1 copy was removed" if copies == 1 else f"{copies:,} copies were removed"
-        work.findings.insert(0, f"{before:,} rows hold {len(work.rows):,} distinct {noun}; {removed}")
-    if data.near_duplicates >= 1.0:
-        return
-    near = near_copies([key(row) for row in work.rows], data.near_duplicates)
-    alike = {index: first for index, first in near.items() if work.rows[index].label == work.rows[first].label}
-    if len(alike) < len(near):
-        told_apart = [work.rows[index].origin for index in near if index not in alike]
-        count = f"{len(told_apart):,} rows are" if len(told_apart) > 1 else "1 row is"
-        work.findings.append(f"{count} nearly the same as one with another label, and kept: {told_apart[0]}")
-    _take_out(work, alike, "near_duplicate")
-    work.ended("near copies")
-
-
-def _noun(rows: Sequence[Row], task: str, generated: bool) -> str:
-    if task in ("text", "classify"):
-        return "texts"
-    if generated:
-        return "answers"
-    pairs = all(sum(m["role"] != "system" for m in row.messages) == 2 for row in rows)
-    return "question–answer pairs" if pairs else "conversations"
-
-
-def _take_out(work: _Work, copies: Mapping[int, int], reason: str) -> None:
-    for index, original in copies.items():
-        row = work.rows[index]
-        work.drops.append(Drop(row.id, row.origin, reason, f"like {work.rows[original].origin}"))
-    work.rows = [row for index, row in enumerate(work.rows) if index not in copies]
-
-
-def _limit(work: _Work, max_rows: int, seed: int) -> None:
-    work.rows, over = sample(work.rows, max_rows, seed=seed)
-    work.drops.extend(Drop(row.id, row.origin, "over_max_rows") for row in over)
-    work.ended("max_rows")
-
-
-def _require_enough(work: _Work, data: Data, *, num_read: int) -> None:
-    if len(work.rows) >= MIN_ROWS:
-        return
-    counts, origins = by_reason(work.drops)
-    said = [f for f in work.findings if "distinct" in f]
-    told = [
-        reason_sentence(reason, counts[reason], origins[reason]) for reason in counts if reason != "exact_duplicate"
-    ]
-    usable = f"only {len(work.rows)} usable rows are left of {num_read:,}, and at least {MIN_ROWS} are needed"
-    if said:
-        usable += " (a test on copies of training rows would prove nothing)"
-    raise DataError(
-        "; ".join([*said, usable, *told[:3]]),
+def _too_few(data: Data, task: str, account: Account, index: Index, choice: Choice) -> DataError:
+    return DataError(
+        usable_sentence(data, task, account, index, choice, needed=MIN_ROWS),
         place=f"data.source {data.source}",
         hint="add rows that differ from these",
     )
 
 
-def _summary(data: Data, fingerprint: str, parts: Sequence[Part], work: _Work, split_rows: Parts) -> Summary:
-    counts, origins = by_reason(work.drops)
-    silent = {"exact_duplicate", "over_max_rows"}
-    findings = [*work.findings, *_source_findings(data, parts)]
-    findings += [reason_sentence(reason, counts[reason], origins[reason]) for reason in counts if reason not in silent]
-    if "over_max_rows" in counts:
-        findings.append(f"data.max_rows left {counts['over_max_rows']:,} rows out, chosen by the hash of their ids")
-    sizes = {name: len(getattr(split_rows, name)) for name in ("train", "validation", "test")}
-    return Summary(
-        source=data.source,
-        fingerprint=fingerprint,
-        read_as=tuple(read_as(part) for part in parts),
-        num_read=work.steps[0].num_rows,
-        steps=tuple(work.steps),
-        dropped=counts,
-        first_dropped=origins,
-        changed=dict(sorted(work.changed.items())),
-        redacted=dict(sorted(work.redacted.items())),
-        sizes=sizes,
-        findings=tuple(findings),
-    )
+def _write(out: Path, index: Index, choice: Choice) -> None:
+    """Each row to its part, shard by shard, and every drop to dropped.parquet."""
+    options = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    with explained_os_errors("writing prepared rows"), ExitStack() as files:
+        parts = [
+            _PartWriter(files.enter_context(pq.ParquetWriter(out / f"{part}.parquet", ROW_SCHEMA, **options)))
+            for part in PARTS
+        ]
+        dropped = files.enter_context(pq.ParquetWriter(out / "dropped.parquet", DROP_SCHEMA, **options))
+        for number, shard in enumerate(index.shards):
+            start, end = index.starts[number : number + 2]
+            rows = pq.read_table(shard / "rows.parquet", schema=ROW_SCHEMA)
+            for part, writer in enumerate(parts):
+                taken = choice.fate[start:end] == part
+                writer.write(rows.filter(pa.array(taken)), index.characters[start:end][taken])
+            drops = pq.read_table(shard / "drops.parquet", schema=DROP_SCHEMA)
+            whole = pa.concat_tables([drops, drops_table(list(_drops(index, choice, rows, start, end)))])
+            if len(whole):
+                dropped.write_table(whole)
+        for writer in parts:
+            writer.finish()
 
 
-def read_as(part: Part) -> str:
-    """How a part was understood: "tickets.csv as csv, utf-8, prompt_completion (prompt from question)"."""
-    renamed = [f"{name} from {column}" for name, column in part.form.columns.items() if name != column]
-    inside = f" ({', '.join(renamed)})" if renamed else ""
-    kind = ", ".join(word for word in (part.container, part.encoding) if word)
-    return f"{part.place} as {kind}, {part.form.name}{inside}"
+class _PartWriter:
+    """Writes rows in groups that end at GROUP_ROWS or GROUP_CHARACTERS, whatever the shards that they come from."""
+
+    def __init__(self, file: pq.ParquetWriter) -> None:
+        self._file = file
+        self._waiting: list[pa.Table] = []
+        self._rows = self._characters = 0
+
+    def write(self, rows: pa.Table, characters: np.ndarray) -> None:
+        start = 0
+        for place, count in enumerate(characters.tolist()):
+            self._rows, self._characters = self._rows + 1, self._characters + count
+            if self._rows >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
+                self._waiting.append(rows.slice(start, place + 1 - start))
+                self.finish()
+                start = place + 1
+        if start < len(rows):
+            self._waiting.append(rows.slice(start))
+
+    def finish(self) -> None:
+        """Writes the rows that wait as one group."""
+        if self._waiting:
+            group = pa.concat_tables(self._waiting).combine_chunks()
+            self._file.write_table(group, row_group_size=max(1, len(group)))
+        self._waiting, self._rows, self._characters = [], 0, 0
 
 
-def _source_findings(data: Data, parts: Sequence[Part]) -> list[str]:
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for part in parts:
-        alike.setdefault(tuple(sorted(part.unused)), []).append(part.place)
-    found = []
-    for unused, places in alike.items():
-        where = places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
-        if unused and len(unused) <= _MANY_UNUSED:
-            found.append(f"{where}: not used: {', '.join(unused)}")
-        elif unused:
-            found.append(f"{where}: {len(unused)} columns are not used")
-    found += [
-        f"{part.place}: {part.num_invalid_bytes:,} bytes are invalid in {part.encoding}"
-        for part in parts
-        if part.num_invalid_bytes
-    ]
-    return found
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
-
-
-def _write(out: Path, parts: Parts, drops: Sequence[Drop]) -> None:
-    with explained_os_errors("making the folder for prepared rows"):
-        out.mkdir(parents=True, exist_ok=True)
-    write_rows(out / "train.parquet", parts.train)
-    write_rows(out / "validation.parquet", parts.validation)
-    write_rows(out / "test.parquet", parts.test)
-    write_drops(out / "dropped.parquet", [replace(drop, detail=redact([drop.detail]).texts[0]) for drop in drops])
+def _drops(index: Index, choice: Choice, rows: pa.Table, start: int, end: int) -> Iterator[Drop]:
+    """The rows of a shard that are dropped for the sake of others, each with the other's place."""
+    out = np.flatnonzero(choice.fate[start:end] >= len(PARTS))
+    ids, origins = (rows.column(name).take(pa.array(out)).to_pylist() for name in ("id", "origin"))
+    for at, id, origin in zip(out.tolist(), ids, origins, strict=True):
+        row = int(start) + at
+        other, reason = int(choice.because[row]), FATES[choice.fate[row]]
+        detail = "" if other == row else f"like {index.origin(other)}"
+        if reason == "contradictory_label":
+            named = f'"{index.label_of(row)}" here, "{index.label_of(other)}" at {index.origin(other)}'
+            detail = redact([named]).texts[0]
+        if reason == "in_another_part":
+            detail = f"its group stands at {index.origin(other)}"
+        yield Drop(id, origin, reason, detail)

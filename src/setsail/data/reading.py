@@ -7,18 +7,19 @@ as records and drops went in.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import UTC, date, datetime
 
 from setsail.base.errors import DataError, did_you_mean
-from setsail.base.recipe import Data
+from setsail.base.recipe import Data, Split
 from setsail.data import sources
 from setsail.data.containers import Contents, Item
-from setsail.data.duplicates import normalised
 from setsail.data.formats import Format, for_task, recognise, to_row
 from setsail.data.row import Drop, Record, Row
+from setsail.data.sketch import normalised
 
 # Columns that name a row rather than fill it: nobody expects them to be trained on.
 _NAMING_COLUMNS = {"id", "kind", "function", "index", "idx"}
@@ -35,37 +36,42 @@ class Part:
     form: Format
     columns: tuple[str, ...]
     unused: tuple[str, ...]
-    items: tuple[Row | Drop, ...]
+    items: tuple[Known | Drop, ...]
 
 
-def read_parts(data: Data, base_dir: Path, *, task: str) -> list[Part]:
-    """Every part of a source, as rows of a task.
+@dataclass(frozen=True)
+class Known:
+    """A row and what its record says about the split: a given part, a time in seconds, a stratum as 16 hex digits."""
+
+    row: Row
+    part: str = ""
+    time: float = math.nan
+    stratum: str = ""
+
+
+def understand(data: Data, place: str, contents: Contents, *, task: str, columns: Sequence[str] | None = None) -> Part:
+    """One part with its format recognised and its records turned; `columns` are those of the whole file.
 
     Raises:
-        DataError: as `sources.read` and `formats.recognise`; a column of the recipe that is not there.
+        DataError: as `formats.recognise`; a column of the recipe that is not there.
     """
-    return [understand(data, place, contents, task=task) for place, contents in sources.read(data, base_dir)]
-
-
-def understand(data: Data, place: str, contents: Contents, *, task: str) -> Part:
-    """One part with its format recognised and its records turned."""
-    columns = columns_of(contents.items)
+    seen = columns_of(contents.items)
+    columns = tuple(columns or seen)
     form = for_task(recognise(columns, name=data.format, columns=data.columns, place=place), task, place)
-    if data.split.by is not None and data.split.by not in columns and not sources.is_package(data):
-        raise DataError(
-            f'data.split.by names a column "{data.split.by}" that is not there; found: {", ".join(columns)}',
-            place=place,
-            hint=did_you_mean(data.split.by, columns),
-        )
-    used = {*form.columns.values(), data.split.by}
+    chosen = _columns_of_split(data.split)
+    if not sources.is_package(data):
+        for key, column in chosen.items():
+            _require_column(key, column, columns, place)
+    every = tuple(dict.fromkeys((*columns, *seen)))
+    used = {*form.columns.values(), *chosen.values()}
     return Part(
         place=place,
         container=contents.container,
         encoding=contents.encoding,
         num_invalid_bytes=contents.num_invalid_bytes,
         form=form,
-        columns=columns,
-        unused=tuple(name for name in columns if name not in used and name.casefold() not in _NAMING_COLUMNS),
+        columns=every,
+        unused=tuple(name for name in every if name not in used and name.casefold() not in _NAMING_COLUMNS),
         items=tuple(_turned(item, form, data) for item in contents.items),
     )
 
@@ -79,13 +85,60 @@ def columns_of(items: Iterable[Item]) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _turned(item: Item, form: Format, data: Data) -> Row | Drop:
+def _columns_of_split(split: Split) -> dict[str, str]:
+    named = {"by": split.by, "time": split.time, "stratify": split.stratify}
+    return {key: column for key, column in named.items() if column is not None}
+
+
+def _require_column(key: str, column: str, columns: Sequence[str], place: str) -> None:
+    if column not in columns:
+        raise DataError(
+            f'data.split.{key} names a column "{column}" that is not there; found: {", ".join(columns)}',
+            place=place,
+            hint=did_you_mean(column, columns),
+        )
+
+
+def _turned(item: Item, form: Format, data: Data) -> Known | Drop:
     if isinstance(item, Drop):
         return item
     row = to_row(item, form, system=data.system)
-    if isinstance(row, Drop) or row.group:
+    if isinstance(row, Drop):
         return row
-    return replace(row, group=_group(item, row, data.split.by))
+    if not row.group:
+        row = replace(row, group=_group(item, row, data.split.by))
+    time = math.nan
+    if data.split.time is not None:
+        value = item.fields.get(data.split.time)
+        time = seconds_of(value)
+        if math.isnan(time):
+            return Drop(row.id, row.origin, "no_time", f"{data.split.time} is no date: {str(value)[:40]!r}")
+    stratum = "" if data.split.stratify is None else _hashed(str(item.fields.get(data.split.stratify)))
+    return Known(row, time=time, stratum=stratum)
+
+
+def seconds_of(value: object) -> float:
+    """A date or a number as seconds since 1970 in UTC; not-a-number for anything else.
+
+    >>> seconds_of("1970-01-02"), seconds_of(86400), seconds_of("1970/01/02 00:00:01"), seconds_of("soon")
+    (86400.0, 86400.0, 86401.0, nan)
+    """
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
+    if isinstance(value, str):
+        text = value.strip().replace("/", "-").replace("年", "-").replace("月", "-").replace("日", "")
+        try:
+            value = float(text)
+        except ValueError:
+            try:
+                value = datetime.fromisoformat(text)
+            except ValueError:
+                return math.nan
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return math.nan
 
 
 def _group(record: Record, row: Row, by: str | None) -> str:

@@ -7,8 +7,9 @@ from what was read and where, and does not change when the row is cleaned or mas
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ GROUP_CHARACTERS = 4 << 20
 _ROWS_AT_ONCE = 512
 
 _MESSAGE = pa.struct([pa.field("role", pa.string(), False), pa.field("content", pa.string(), False)])
-_SCHEMA = pa.schema(
+ROW_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), False),
         pa.field("messages", pa.list_(pa.field("item", _MESSAGE, False)), False),
@@ -39,7 +40,8 @@ _SCHEMA = pa.schema(
         pa.field("marks", pa.list_(pa.field("item", pa.string(), False)), False),
     ]
 )
-_DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
+_STRINGS = ("id", "text", "group", "origin", "label")
+DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
 
 
 Message = dict[str, str]  # one turn of a conversation: `role`, one of ROLES, and `content`
@@ -119,22 +121,23 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """
     with (
         explained_os_errors(f"writing {path.name}"),
-        pq.ParquetWriter(path, _SCHEMA, compression="zstd", write_statistics=False, store_schema=False) as writer,
+        pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False) as writer,
     ):
         for group in _groups(rows):
-            columns = [
-                {
-                    "id": row.id,
-                    "messages": list(row.messages),
-                    "text": row.text,
-                    "group": row.group,
-                    "origin": row.origin,
-                    "label": row.label,
-                    "marks": row.marks,
-                }
-                for row in group
-            ]
-            writer.write_table(pa.Table.from_pylist(columns, schema=_SCHEMA), row_group_size=len(group))
+            writer.write_table(rows_table(group), row_group_size=len(group))
+
+
+def rows_table(rows: Sequence[Row]) -> pa.Table:
+    """Rows as an Arrow table with the columns of a file of rows."""
+    turns = [message for row in rows for message in row.messages]
+    message = pa.StructArray.from_arrays(
+        [pa.array([turn[key] for turn in turns], pa.string()) for key in ("role", "content")], fields=list(_MESSAGE)
+    )
+    ends = itertools.accumulate((len(row.messages) for row in rows), initial=0)
+    messages = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), message, type=ROW_SCHEMA.field("messages").type)
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in _STRINGS}
+    marks = pa.array([list(row.marks) for row in rows], ROW_SCHEMA.field("marks").type)
+    return pa.table({**columns, "messages": messages, "marks": marks}).select(ROW_SCHEMA.names).cast(ROW_SCHEMA)
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -152,10 +155,15 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def write_drops(path: Path, drops: Iterable[Drop]) -> None:
     """Writes what was dropped and why, as Parquet."""
-    columns = [{"id": d.id, "origin": d.origin, "reason": d.reason, "detail": d.detail} for d in drops]
-    table = pa.Table.from_pylist(columns, schema=_DROP_SCHEMA)
+    table = drops_table(list(drops))
     with explained_os_errors(f"writing {path.name}"):
         pq.write_table(table, path, compression="zstd", write_statistics=False, store_schema=False)
+
+
+def drops_table(drops: Sequence[Drop]) -> pa.Table:
+    """Drops as an Arrow table with the columns of a file of drops."""
+    columns = {name: pa.array([getattr(drop, name) for drop in drops], pa.string()) for name in DROP_SCHEMA.names}
+    return pa.table(columns, schema=DROP_SCHEMA)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -173,7 +181,7 @@ def iterate_rows(path: Path, row_group: int | None = None) -> Iterator[Row]:
     Raises:
         DataError: the file is missing, damaged or holds other columns.
     """
-    for line in _lines(path, _SCHEMA, row_group):
+    for line in _lines(path, ROW_SCHEMA, row_group):
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
         yield Row(
             line["id"], messages, line["text"], line["group"], line["origin"], line["label"], tuple(line["marks"])
@@ -192,7 +200,7 @@ def num_row_groups(path: Path) -> int:
 
 def read_drops(path: Path) -> list[Drop]:
     """The drops of a Parquet file that `write_drops` wrote."""
-    return [Drop(**line) for line in _lines(path, _DROP_SCHEMA)]
+    return [Drop(**line) for line in _lines(path, DROP_SCHEMA)]
 
 
 def _lines(path: Path, schema: pa.Schema, row_group: int | None = None) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,7 @@ from setsail.data.registry_source import is_registry, unpacked
 from setsail.data.row import Drop
 
 _PROSE = {"txt", "md"}
-_BROKEN = {"broken_json", "broken_csv", "ragged_row", "invalid_bytes", "not_an_object"}
+BROKEN = {"broken_json", "broken_csv", "ragged_row", "invalid_bytes", "not_an_object"}
 MAX_BROKEN_FRACTION = 0.1
 
 
@@ -46,6 +46,11 @@ class Found:
 def is_package(data: Data) -> bool:
     """Whether the source is a package's documentation, so that its questions are made by rule."""
     return data.source.startswith(PREFIX)
+
+
+def has_files(data: Data) -> bool:
+    """Whether the source is made of files, which can be read in pieces."""
+    return not is_package(data)
 
 
 def read(data: Data, base_dir: Path) -> Iterator[tuple[str, Contents]]:
@@ -150,12 +155,17 @@ def _matching(pattern: Path, source: str) -> Found:
 
 
 def _refuse_mostly_broken(contents: Contents, place: str) -> None:
-    broken = [item for item in contents.items if isinstance(item, Drop) and item.reason in _BROKEN]
+    broken = [item for item in contents.items if isinstance(item, Drop) and item.reason in BROKEN]
     if len(broken) > MAX_BROKEN_FRACTION * len(contents.items):
         first = broken[0]
-        raise DataError(
-            f"{len(broken):,} of {len(contents.items):,} rows of {place} are broken; the first: "
-            f"{first.reason} ({first.detail})",
-            place=first.origin,
-            hint="mend the file: more than a tenth is broken, so that what is left may not be what you meant",
-        )
+        told = f"{first.reason} ({first.detail})"
+        raise mostly_broken(len(broken), len(contents.items), place, first.origin, told)
+
+
+def mostly_broken(num_broken: int, num_rows: int, place: str, origin: str, first: str) -> DataError:
+    """The refusal of a file of which too much is broken, first at `origin`."""
+    return DataError(
+        f"{num_broken:,} of {num_rows:,} rows of {place} are broken; the first: {first}",
+        place=origin,
+        hint="mend the file: more than a tenth is broken, so that what is left may not be what you meant",
+    )

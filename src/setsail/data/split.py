@@ -1,90 +1,111 @@
 """Sharing rows out into train, validation and test, so that no group stands in two of them.
 
 Groups are taken in the order of a hash of seed and group: a row's part depends on neither the order of the file nor
-the clock, and mostly stays when rows are added. What does not live here: what a group is (`prepare.py`).
+the clock, and mostly stays when rows are added. Or in the order of time: the newest are the test. What does not live
+here: what a group is (`reading.py`), strata and given parts (`choose.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from setsail.base.errors import DataError
-from setsail.data.row import Row
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+PartCodes = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The three parts; each keeps the order in which the rows came."""
+class Groups:
+    """The groups of N rows. Shapes: of (N,) each row's group; sizes and ranks (G,); the first in rank are held out."""
 
-    train: tuple[Row, ...]
-    validation: tuple[Row, ...]
-    test: tuple[Row, ...]
+    of: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.float64] | npt.NDArray[np.uint64]
+    by_time: bool = False
 
 
-def split(rows: Sequence[Row], *, validation: float, test: float, seed: int) -> Parts:
-    """The rows shared out by group; a row without a group is its own.
+def groups_of(
+    ids: npt.NDArray[np.uint64],
+    group: npt.NDArray[np.uint64],
+    grouped: npt.NDArray[np.bool_],
+    *,
+    seed: int,
+    time: npt.NDArray[np.float64] | None = None,
+) -> Groups:
+    """The groups of rows; a row without a group is its own. They are ranked by hash, or newest first by `time`."""
+    names, first, of, sizes = np.unique(
+        np.where(grouped, group, ids), return_index=True, return_inverse=True, return_counts=True
+    )
+    if time is None:
+        written = (
+            f"{'' if grouped[at] else chr(0)}{name:016x}" for name, at in zip(names.tolist(), first, strict=True)
+        )
+        ranks = np.array([rank(name, seed) for name in written], np.uint64)
+    else:
+        ranks = np.full(len(names), -np.inf)
+        np.maximum.at(ranks, of, time)  # a group is as old as its newest row
+        ranks = -ranks
+    return Groups(of.reshape(-1), sizes, ranks, by_time=time is not None)
+
+
+def split(groups: Groups, *, validation: float, test: float) -> PartCodes:
+    """A part for each row, whole groups at a time.
 
     Raises:
         DataError: there are fewer groups than parts.
     """
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[_group(row)] = sizes.get(_group(row), 0) + 1
-    wanted = {"test": round(test * len(rows)), "validation": round(validation * len(rows))}
-    wanted = {
-        name: max(1, count) for name, count in wanted.items() if {"test": test, "validation": validation}[name] > 0
-    }
-    if len(sizes) <= len(wanted):
+    num_rows = len(groups.of)
+    shares = {TEST: test, VALIDATION: validation}
+    wanted = {part: max(1, round(share * num_rows)) for part, share in shares.items() if share > 0}
+    if len(groups.sizes) <= len(wanted):
         raise DataError(
-            f"{len(rows):,} rows fall into {len(sizes)} groups, too few for {len(wanted) + 1} parts",
+            f"{num_rows:,} rows fall into {len(groups.sizes)} groups, too few for {len(wanted) + 1} parts",
             hint="name another column in data.split.by, or leave it out",
         )
-    order = sorted(sizes, key=lambda group: _rank(group, seed))
+    order = np.argsort(groups.ranks, kind="stable")
+    part_of = np.full(len(groups.sizes), TRAIN, np.int8)
     # The largest group is for training: were it held out, little would be left to learn from.
-    largest = max(order, key=lambda group: sizes[group])
-    part_of = {largest: "train"}
-    for place, (name, count) in enumerate(wanted.items(), start=1):
-        free = [group for group in order if group not in part_of]
-        part_of.update(dict.fromkeys(_take(free, sizes, count, spare=len(wanted) - place), name))
-    parts = Parts(
-        *(tuple(r for r in rows if part_of.get(_group(r), "train") == n) for n in ("train", "validation", "test"))
-    )
-    _check(parts, len(rows))
+    candidates = order[::-1] if groups.by_time else order
+    largest = candidates[np.argmax(groups.sizes[candidates])]
+    free = order[order != largest]
+    for place, (part, count) in enumerate(wanted.items(), start=1):
+        taken = _take(groups.sizes[free], count, spare=len(wanted) - place)
+        part_of[free[taken]] = part
+        free = free[~taken]
+    parts = part_of[groups.of]
+    assert (parts == TRAIN).any(), "the split left nothing to train on"
     return parts
 
 
-def sample(rows: Sequence[Row], count: int, *, seed: int) -> tuple[list[Row], list[Row]]:
-    """`count` rows chosen by the hash of their ids, and the others; both keep their order."""
-    ranked = sorted(rows, key=lambda row: _rank(row.id, seed))
-    chosen = {row.id for row in ranked[:count]}
-    return [row for row in rows if row.id in chosen], [row for row in rows if row.id not in chosen]
+def sample(ids: npt.NDArray[np.uint64], count: int, *, seed: int) -> npt.NDArray[np.bool_]:
+    """Which rows are among `count` chosen by the hash of their ids."""
+    ranks = np.array([rank(f"{name:016x}", seed) for name in ids.tolist()], np.uint64)
+    chosen = np.zeros(len(ids), bool)
+    chosen[np.argsort(ranks, kind="stable")[:count]] = True
+    return chosen
 
 
-def _take(free: Sequence[str], sizes: dict[str, int], count: int, *, spare: int) -> list[str]:
-    """Groups in hash order that fit in what is left to take, or the smallest; at least `spare` groups stay free."""
-    chosen: list[str] = []
-    left = count
-    for group in free:
-        if not left or len(chosen) == len(free) - spare:
+def rank(name: str, seed: int) -> int:
+    """64 bits that order names in a way that depends on the seed and the name alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:8], "big")
+
+
+def _take(sizes: npt.NDArray[np.int64], count: int, *, spare: int) -> npt.NDArray[np.bool_]:
+    """Groups in their order that fit in what is left to take, or the smallest; at least `spare` groups stay free."""
+    taken = np.zeros(len(sizes), bool)
+    num_taken, left = 0, count
+    for place, size in enumerate(sizes.tolist()):
+        if not left or num_taken == len(sizes) - spare:
             break
-        if sizes[group] <= left:
-            chosen.append(group)
-            left -= sizes[group]
-    return chosen or [min(free, key=lambda group: sizes[group])]
-
-
-def _group(row: Row) -> str:
-    return row.group or f"\0{row.id}"
-
-
-def _rank(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-
-
-def _check(parts: Parts, num_rows: int) -> None:
-    groups = [{_group(row) for row in part} for part in (parts.train, parts.validation, parts.test)]
-    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2]), "a group stands in two parts"
-    assert sum(map(len, (parts.train, parts.validation, parts.test))) == num_rows, "the split lost or doubled a row"
-    assert parts.train, "the split left nothing to train on"
+        if size <= left:
+            taken[place] = True
+            num_taken, left = num_taken + 1, left - size
+    if not num_taken:
+        taken[np.argmin(sizes)] = True
+    return taken

@@ -26,6 +26,7 @@ REASONS = {
     "empty_text": "no text",
     "no_label": "no label",
     "contradictory_label": "the same text stands under another label too",
+    "no_time": "no date to split by",
     "late_system": "a system turn in the middle",
     "unknown_role": "a turn of an unknown role",
     "wrong_type": "another type where text was expected",
@@ -38,9 +39,12 @@ REASONS = {
     "personal_data": "holds personal data",
     "exact_duplicate": "a copy of another row",
     "near_duplicate": "nearly the same as another row",
+    "in_another_part": "of a group that stands in validation or test",
     "over_max_rows": "over data.max_rows",
     "overlong": "longer than the context",
 }
+# Whoever counts them says so in words of its own.
+REASONS_TOLD_ELSEWHERE = {"exact_duplicate", "over_max_rows"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Summary:
-    """The account of one preparation. `changed` counts rows, `redacted` counts values."""
+    """The account of one preparation. `changed` and `marked` count rows, `redacted` counts values.
+
+    `examples` are (origin, before, after) by step, without personal data.
+    """
 
     source: str
     fingerprint: str
@@ -63,13 +70,27 @@ class Summary:
     dropped: Mapping[str, int]
     first_dropped: Mapping[str, tuple[str, ...]]
     changed: Mapping[str, int]
+    marked: Mapping[str, int]
     redacted: Mapping[str, int]
+    examples: Mapping[str, tuple[tuple[str, ...], ...]]
     sizes: Mapping[str, int]
     findings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
         """The summary for a manifest."""
         return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The account for a person, a line each."""
+        lines = [f"  {self.source}: {', '.join(self.read_as[:3])}" + (", …" if len(self.read_as) > 3 else "")]
+        before = self.num_read
+        for step in self.steps:
+            lost = f"  (-{before - step.num_rows:,})" if step.num_rows != before else ""
+            if lost or step.name not in self.changed:
+                lines.append(f"  {step.name:<22}{step.num_rows:>9,}{lost}")
+            before = step.num_rows
+        lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.sizes.items()))
+        return [*lines, *(f"  {finding}" for finding in self.findings)]
 
 
 def by_reason(drops: Sequence[Drop]) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from setsail.base.errors import DataError
-from setsail.data.duplicates import contaminated, content_of, normalised
+from setsail.data.duplicates import contaminated, content_of
 from setsail.data.row import Row
+from setsail.data.sketch import equal_words
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ def take_out(
     Raises: DataError if training has seen every one: there is nothing left that a score would mean anything on.
     """
     found = contaminated(test_rows, train_rows, threshold)
-    texts = {row.id: normalised(content_of(row)) for row in train_rows}
-    copies = {row.id for row in test_rows if row.id in found and texts[found[row.id]] == normalised(content_of(row))}
+    known = {row.id: row for row in (*train_rows, *test_rows)}
+    words = dict(zip(known, equal_words([content_of(row) for row in known.values()]), strict=True))
+    copies = {row for row, original in found.items() if words[row] == words[original]}
     kept = [row for row in test_rows if row.id not in found]
     if test_rows and not kept:
         raise DataError(

@@ -1,0 +1,236 @@
+"""The work on one piece of a source that needs no other piece: read, understand, clean, mask, sketch.
+
+The result is a folder that appears whole, so that a killed preparation goes on behind the last one. What does not live
+here: what is decided over all rows (`choose.py`). The invariant: as many rows and drops leave as records came in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from setsail.base.files import explained_os_errors, publish_folder
+from setsail.base.recipe import Data
+from setsail.data import sources
+from setsail.data.account import Account, PartAccount
+from setsail.data.containers import Contents
+from setsail.data.duplicates import content_of
+from setsail.data.pieces import Piece, read_piece
+from setsail.data.reading import Known, Part, understand
+from setsail.data.redact import redact
+from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
+from setsail.data.sketch import sketch
+from setsail.data.steps.registry import steps_of
+from setsail.data.steps.step import Step
+
+ACCOUNT = "account.json"
+_SHOWN_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is wanted of every piece. `columns` are those of a file that is read in several pieces, by its place."""
+
+    data: Data
+    task: str
+    base_dir: Path
+    folder: Path
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A number and the pieces behind it; without pieces, all of a source that is no file."""
+
+    number: int
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass
+class _Work:
+    rows: list[Row]
+    drops: list[Drop]
+    account: Account
+
+    def keep(self, step: str, decided: Iterable[Row | Drop]) -> None:
+        """Ends a step: what stays and what goes."""
+        items = list(decided)
+        self.rows = [item for item in items if isinstance(item, Row)]
+        self.drops += [item for item in items if isinstance(item, Drop)]
+        self.account.rows_after[step] = len(self.rows)
+
+
+def shard_at(folder: Path, number: int) -> Path:
+    """Where the shard of a task stands."""
+    return folder / f"{number:06d}"
+
+
+def read_account(shard: Path) -> Account:
+    """The books of a shard."""
+    return Account.from_json(json.loads((shard / ACCOUNT).read_text("utf-8")))
+
+
+def make_shard(job: Job, task: Task) -> Path:
+    """The shard of a task, unless it stands already.
+
+    Raises:
+        DataError: a file cannot be read or understood.
+        SystemRefusal: disk full, no permission.
+    """
+    final = shard_at(job.folder, task.number)
+    if final.exists():
+        return final
+    parts = [
+        understand(job.data, place, read, task=job.task, columns=job.columns.get(place))
+        for place, read in _read(job, task)
+    ]
+    items = [item for part in parts for item in part.items]
+    known = [item for item in items if isinstance(item, Known)]
+    work = _Work([item.row for item in known], [item for item in items if isinstance(item, Drop)], Account())
+    work.account.parts = [_account_of(part) for part in parts]
+    work.account.rows_after = {"read": len(items), "understood": len(known)}
+    work.account.num_longer = sum(_is_longer(item.row) for item in known)
+    for step in steps_of(job.data.clean):
+        clean(work, step)
+    mask(work, job.data.redact)
+    assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
+    work.account.drop(work.drops)
+    _write(final, work, job, {item.row.id: item for item in known})
+    return final
+
+
+def _is_longer(row: Row) -> bool:
+    return bool(row.messages) and sum(message["role"] != "system" for message in row.messages) != 2
+
+
+def _read(job: Job, task: Task) -> Iterator[tuple[str, Contents]]:
+    if not task.pieces:
+        yield from sources.read(job.data, job.base_dir)
+    for piece in task.pieces:
+        yield piece.file.place, read_piece(piece)
+
+
+def _account_of(part: Part) -> PartAccount:
+    broken = [item for item in part.items if isinstance(item, Drop) and item.reason in sources.BROKEN]
+    return PartAccount(
+        place=part.place,
+        container=part.container,
+        encoding=part.encoding,
+        form=part.form.name,
+        columns_used=dict(part.form.columns),
+        columns=list(part.columns),
+        unused=list(part.unused),
+        num_items=len(part.items),
+        num_invalid_bytes=part.num_invalid_bytes,
+        num_broken=len(broken),
+        first_broken=[broken[0].origin, broken[0].reason, broken[0].detail] if broken else [],
+    )
+
+
+def clean(work: _Work, step: Step) -> None:
+    """Applies one step to every row, with its changes, marks and drops in the books."""
+    if step.change is not None:
+        work.keep(step.name, [_changed(work.account, step, row) for row in work.rows])
+    elif step.judge is not None:
+        work.keep(step.name, [_judged(step, row) for row in work.rows])
+    else:
+        work.keep(step.name, [_marked(work.account, step, row) for row in work.rows])
+
+
+def _changed(account: Account, step: Step, row: Row) -> Row | Drop:
+    assert step.change is not None
+    before = contents(row)
+    after = tuple(map(step.change, before))
+    if after == before:
+        return row
+    account.changed[step.name] += 1
+    if account.wants_example(step.name):
+        account.examples.setdefault(step.name, []).append([row.origin, *_shown(before, after)])
+    if not all(text.strip() for text in after):
+        return Drop(row.id, row.origin, "empty_after_cleaning", step.name)
+    return with_contents(row, after)
+
+
+def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
+    """The first piece that differs, from just before the difference on, without personal data."""
+    left, right = next((b, a) for b, a in zip(before, after, strict=True) if b != a)
+    place = next((at for at, (b, a) in enumerate(zip(left, right, strict=False)) if b != a), min(len(left), len(right)))
+    start = max(0, place - _SHOWN_CHARACTERS // 4)
+    return list(redact([text[start : start + _SHOWN_CHARACTERS] for text in (left, right)]).texts)
+
+
+def _judged(step: Step, row: Row) -> Row | Drop:
+    assert step.judge is not None
+    verdict = step.judge("\n\n".join(contents(row)))
+    return row if verdict is None else Drop(row.id, row.origin, verdict.reason, verdict.detail)
+
+
+def _marked(account: Account, step: Step, row: Row) -> Row:
+    assert step.mark is not None
+    mark = step.mark("\n\n".join(contents(row)))
+    if not mark:
+        return row
+    account.marked[mark] += 1
+    return replace(row, marks=(*row.marks, mark))
+
+
+def mask(work: _Work, mode: str) -> None:
+    """Takes personal data out of every row, or the rows that hold some."""
+    if mode != "none":
+        work.keep("personal data", [_masked(work.account, row, mode) for row in work.rows])
+
+
+def _masked(account: Account, row: Row, mode: str) -> Row | Drop:
+    masked = redact(contents(row))
+    if not masked.counts:
+        return row
+    account.redacted.update(masked.counts)
+    if mode == "drop":
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(masked.counts.items()))
+        return Drop(row.id, row.origin, "personal_data", counts)
+    account.num_masked_rows += 1
+    return with_contents(row, masked.texts)
+
+
+def _write(final: Path, work: _Work, job: Job, known: dict[str, Known]) -> None:
+    draft = final.with_suffix(".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    with explained_os_errors("writing prepared rows"):
+        draft.mkdir(parents=True)
+        write_rows(draft / "rows.parquet", work.rows)
+        write_drops(
+            draft / "drops.parquet", [replace(drop, detail=redact([drop.detail]).texts[0]) for drop in work.drops]
+        )
+        _write_index(draft, work.rows, job, known)
+        (draft / ACCOUNT).write_text(json.dumps(work.account.as_json(), ensure_ascii=False), encoding="utf-8")
+        publish_folder(draft, final)
+
+
+def _write_index(draft: Path, rows: list[Row], job: Job, known: dict[str, Known]) -> None:
+    # The questions of a package are made by rule, so that they do not make two equal answers different.
+    generated = sources.is_package(job.data)
+    texts = [row.messages[-1]["content"] if generated else content_of(row) for row in rows]
+    sketches = sketch(texts, near=job.data.near_duplicates < 1.0)
+    labels = sorted({row.label for row in rows})
+    code = {label: number for number, label in enumerate(labels)}
+    beside = [known[row.id] for row in rows]
+    np.savez(
+        draft / "index.npz",
+        id=np.array([int(row.id, 16) for row in rows], np.uint64),
+        group=np.array([int(row.group or "0", 16) for row in rows], np.uint64),
+        grouped=np.array([bool(row.group) for row in rows], bool),
+        label=np.array([code[row.label] for row in rows], np.int32),
+        labels=np.array(labels, dtype=np.str_),
+        part=np.array([each.part for each in beside], dtype="U10"),
+        time=np.array([each.time for each in beside], np.float64),
+        stratum=np.array([int(each.stratum or "0", 16) for each in beside], np.uint64),
+        characters=np.array([sum(map(len, contents(row))) for row in rows], np.int64),
+        exact=sketches.exact,
+    )
+    for name in ("minhash", "grams", "starts"):
+        np.save(draft / f"{name}.npy", getattr(sketches, name))
