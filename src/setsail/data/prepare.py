@@ -17,12 +17,13 @@ from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
 from setsail.base.recipe import Data
 from setsail.data import labels, sources
-from setsail.data.clean import clean_text
+from setsail.data.clean import clean_row
 from setsail.data.duplicates import content_of, exact_copies, near_copies
 from setsail.data.reading import Part, read_parts
 from setsail.data.redact import redact
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.split import Parts, sample, split
+from setsail.data.steps.registry import steps_of
 from setsail.data.summary import Step, Summary, by_reason, reason_sentence
 
 MIN_ROWS = 20
@@ -88,16 +89,17 @@ def report(summary: Summary) -> list[str]:
 
 
 def _clean(work: _Work, data: Data) -> None:
-    if data.clean == "none":
+    steps = steps_of(data.clean)
+    if not steps:
         return
     kept: list[Row] = []
     for row in work.rows:
-        cleaned = [clean_text(text) for text in contents(row)]
-        work.changed.update({change for text in cleaned for change in text.changes})
-        if all(text.text.strip() for text in cleaned):
-            kept.append(with_contents(row, [text.text for text in cleaned]))
+        cleaned = clean_row(row, steps)
+        work.changed.update(cleaned.changes)
+        if isinstance(cleaned.row, Row):
+            kept.append(cleaned.row)
         else:
-            work.drops.append(Drop(row.id, row.origin, "empty_after_cleaning"))
+            work.drops.append(cleaned.row)
     work.rows = kept
     work.ended("cleaned")
 
