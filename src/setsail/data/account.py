@@ -45,7 +45,6 @@ class Account:
     parts: list[PartAccount] = field(default_factory=list)
     rows_after: dict[str, int] = field(default_factory=dict)
     changed: Counter[str] = field(default_factory=Counter)
-    marked: Counter[str] = field(default_factory=Counter)
     redacted: Counter[str] = field(default_factory=Counter)
     num_masked_rows: int = 0
     num_longer: int = 0
@@ -72,7 +71,7 @@ class Account:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Account:
         """The account that `as_json` gave."""
-        counters = {name: Counter(value[name]) for name in ("changed", "marked", "redacted", "dropped")}
+        counters = {name: Counter(value[name]) for name in ("changed", "redacted", "dropped")}
         parts = [PartAccount(**part) for part in value["parts"]]
         return cls(**{**value, **counters, "parts": parts})
 
@@ -85,7 +84,7 @@ def total(accounts: Sequence[Account]) -> Account:
             _enter(whole.parts, part)
         for step, count in account.rows_after.items():
             whole.rows_after[step] = whole.rows_after.get(step, 0) + count
-        for name in ("changed", "marked", "redacted", "dropped"):
+        for name in ("changed", "redacted", "dropped"):
             getattr(whole, name).update(getattr(account, name))
         whole.num_masked_rows += account.num_masked_rows
         whole.num_longer += account.num_longer

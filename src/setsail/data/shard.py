@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from setsail.base.files import explained_os_errors, publish_folder
 from setsail.base.recipe import Data
 from setsail.data import sources
 from setsail.data.account import Account, PartAccount
+from setsail.data.clean import clean_row
 from setsail.data.containers import Contents
 from setsail.data.duplicates import content_of
 from setsail.data.pieces import Piece, read_piece
@@ -95,8 +97,7 @@ def make_shard(job: Job, task: Task) -> Path:
     work.account.parts = [_account_of(part) for part in parts]
     work.account.rows_after = {"read": len(items), "understood": len(known)}
     work.account.num_longer = sum(_is_longer(item.row) for item in known)
-    for step in steps_of(job.data.clean):
-        clean(work, step)
+    clean(work, steps_of(job.data.clean))
     mask(work, job.data.redact)
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     work.account.drop(work.drops)
@@ -132,28 +133,35 @@ def _account_of(part: Part) -> PartAccount:
     )
 
 
-def clean(work: _Work, step: Step) -> None:
-    """Applies one step to every row, with its changes, marks and drops in the books."""
-    if step.change is not None:
-        work.keep(step.name, [_changed(work.account, step, row) for row in work.rows])
-    elif step.judge is not None:
-        work.keep(step.name, [_judged(step, row) for row in work.rows])
-    else:
-        work.keep(step.name, [_marked(work.account, step, row) for row in work.rows])
+def clean(work: _Work, steps: Sequence[Step]) -> None:
+    """Applies the steps to every row, with their changes, marks and drops in the books."""
+    if not steps:
+        return
+    dropped_by: Counter[str] = Counter()
+    decided: list[Row | Drop] = []
+    for row in work.rows:
+        cleaned = clean_row(row, steps)
+        work.account.changed.update(cleaned.changes)
+        if any(work.account.wants_example(name) for name in cleaned.changes):
+            _show(work.account, row, steps)
+        if isinstance(cleaned.row, Drop):
+            dropped_by[cleaned.dropped_by or steps[0].name] += 1
+        decided.append(cleaned.row)
+    left = len(work.rows)
+    for step in steps:
+        left -= dropped_by[step.name]
+        work.account.rows_after[step.name] = left
+    work.keep("cleaned", decided)
 
 
-def _changed(account: Account, step: Step, row: Row) -> Row | Drop:
-    assert step.change is not None
-    before = contents(row)
-    after = tuple(map(step.change, before))
-    if after == before:
-        return row
-    account.changed[step.name] += 1
-    if account.wants_example(step.name):
-        account.examples.setdefault(step.name, []).append([row.origin, *_shown(before, after)])
-    if not all(text.strip() for text in after):
-        return Drop(row.id, row.origin, "empty_after_cleaning", step.name)
-    return with_contents(row, after)
+def _show(account: Account, row: Row, steps: Sequence[Step]) -> None:
+    """Enters what each step changes in a row as an example."""
+    texts = contents(row)
+    for step in steps:
+        after = tuple(map(step.change, texts)) if step.change else texts
+        if after != texts and account.wants_example(step.name):
+            account.examples.setdefault(step.name, []).append([row.origin, *_shown(texts, after)])
+        texts = after
 
 
 def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
@@ -162,21 +170,6 @@ def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
     place = next((at for at, (b, a) in enumerate(zip(left, right, strict=False)) if b != a), min(len(left), len(right)))
     start = max(0, place - _SHOWN_CHARACTERS // 4)
     return list(redact([text[start : start + _SHOWN_CHARACTERS] for text in (left, right)]).texts)
-
-
-def _judged(step: Step, row: Row) -> Row | Drop:
-    assert step.judge is not None
-    verdict = step.judge("\n\n".join(contents(row)))
-    return row if verdict is None else Drop(row.id, row.origin, verdict.reason, verdict.detail)
-
-
-def _marked(account: Account, step: Step, row: Row) -> Row:
-    assert step.mark is not None
-    mark = step.mark("\n\n".join(contents(row)))
-    if not mark:
-        return row
-    account.marked[mark] += 1
-    return replace(row, marks=(*row.marks, mark))
 
 
 def mask(work: _Work, mode: str) -> None:

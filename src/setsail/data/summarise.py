@@ -57,7 +57,6 @@ def summarise(
         dropped=dropped,
         first_dropped=first,
         changed=dict(sorted(account.changed.items())),
-        marked=dict(sorted(account.marked.items())),
         redacted=dict(sorted(account.redacted.items())),
         examples={step: tuple(map(tuple, examples)) for step, examples in account.examples.items()},
         sizes={part: int(fates[code]) for code, part in enumerate(PARTS)},

@@ -35,7 +35,14 @@ REASONS = {
     "answer_too_short": "an answer of under 20 characters",
     "answer_too_long": "an answer of over 1,200 characters that cannot be cut between blocks",
     "answer_is_elsewhere": "only refers to another place",
-    "empty_after_cleaning": "empty once control characters and white space are gone",
+    "empty_after_cleaning": "empty after cleaning",
+    "too_short": "shorter than data.clean asks for",
+    "too_long": "longer than data.clean asks for",
+    "other_language": "in another language than data.clean asks for",
+    "not_prose": "does not read like prose",
+    "repetitive": "says the same over and over",
+    "not_a_page": "has too few whole sentences, or placeholder text",
+    "toxic": "insults or threatens",
     "personal_data": "holds personal data",
     "exact_duplicate": "a copy of another row",
     "near_duplicate": "nearly the same as another row",
@@ -57,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Summary:
-    """The account of one preparation. `changed` and `marked` count rows, `redacted` counts values.
+    """The account of one preparation. `changed` counts rows, `redacted` counts values.
 
     `examples` are (origin, before, after) by step, without personal data.
     """
@@ -70,7 +77,6 @@ class Summary:
     dropped: Mapping[str, int]
     first_dropped: Mapping[str, tuple[str, ...]]
     changed: Mapping[str, int]
-    marked: Mapping[str, int]
     redacted: Mapping[str, int]
     examples: Mapping[str, tuple[tuple[str, ...], ...]]
     sizes: Mapping[str, int]
