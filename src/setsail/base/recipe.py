@@ -52,8 +52,20 @@ class Split(Part):
         return self
 
 
+class Augment(Part):
+    """Rows made from training rows: the share of words that each way changes (0 leaves it out), and copies a way."""
+
+    swap: Fraction = 0.0
+    delete: Fraction = 0.0
+    typo: Fraction = 0.0
+    copies: Annotated[int, _Number, Field(ge=1, le=16)] = 1
+
+
 class Data(Part):
-    """Where rows come from and what is done to them before anything is trained."""
+    """Where rows come from and what is done to them before anything is trained.
+
+    `keep_out` names files of texts, such as a benchmark's questions, that no row may hold; `forget` a file of row ids.
+    """
 
     source: str
     format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text_label", "text"] = "auto"
@@ -65,6 +77,9 @@ class Data(Part):
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     overlong: Literal["drop", "split", "cut"] = "drop"
     max_rows: PositiveInt | None = None
+    keep_out: tuple[str, ...] = ()
+    forget: str | None = None
+    augment: Augment = Augment()
     split: Split = Split()
 
 

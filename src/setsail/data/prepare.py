@@ -23,9 +23,10 @@ from setsail.base.errors import DataError, RecipeError
 from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
 from setsail.base.machine import num_cores
-from setsail.base.recipe import Data
+from setsail.base.recipe import Augment, Data
 from setsail.data import sources
 from setsail.data.account import Account, total
+from setsail.data.augment import augmented
 from setsail.data.choose import FATES, Choice, limit, remove_repeats, share_out
 from setsail.data.formats import recognise
 from setsail.data.index import PARTS, Index, load_index, load_sketches
@@ -33,8 +34,19 @@ from setsail.data.parallel import each
 from setsail.data.pieces import plan, read_piece
 from setsail.data.reading import columns_of
 from setsail.data.redact import redact
-from setsail.data.row import DROP_SCHEMA, GROUP_CHARACTERS, GROUP_ROWS, ROW_SCHEMA, Drop, drops_table
+from setsail.data.row import (
+    DROP_SCHEMA,
+    GROUP_CHARACTERS,
+    GROUP_ROWS,
+    ROW_SCHEMA,
+    Drop,
+    contents,
+    drops_table,
+    rows_of,
+    rows_table,
+)
 from setsail.data.shard import Job, Task, make_shard, read_account
+from setsail.data.steps.registry import steps_of
 from setsail.data.summarise import refuse_mostly_broken, summarise, usable_sentence
 from setsail.data.summary import Summary
 
@@ -69,6 +81,7 @@ def prepare(
 
 
 def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int) -> Summary:
+    steps_of(data.clean)  # a step that does not exist is told before anything is read
     fingerprint = sources.fingerprint(data, base_dir)
     scratch = out / WORK
     with explained_os_errors("making the folder for prepared rows"):
@@ -85,8 +98,8 @@ def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: L
     findings = share_out(choice, index, data, task=task, seed=seed)
     findings += sources.not_read(data, base_dir)
     summary = summarise(data, task, fingerprint, account, index, choice, findings)
-    _write(out, index, choice)
-    return summary
+    num_made = _write(out, index, choice, data.augment, seed)
+    return summary.with_made(num_made)
 
 
 def _make_shards(data: Data, task: str, base_dir: Path, scratch: Path, log: Log, processes: int) -> list[Path]:
@@ -158,8 +171,9 @@ def _too_few(data: Data, task: str, account: Account, index: Index, choice: Choi
     )
 
 
-def _write(out: Path, index: Index, choice: Choice) -> None:
-    """Each row to its part, shard by shard, and every drop to dropped.parquet."""
+def _write(out: Path, index: Index, choice: Choice, augment: Augment, seed: int) -> int:
+    """Each row to its part, shard by shard, and every drop to dropped.parquet; how many rows were made on the way."""
+    num_made = 0
     options = {"compression": "zstd", "write_statistics": False, "store_schema": False}
     with explained_os_errors("writing prepared rows"), ExitStack() as files:
         parts = [
@@ -172,13 +186,19 @@ def _write(out: Path, index: Index, choice: Choice) -> None:
             rows = pq.read_table(shard / "rows.parquet", schema=ROW_SCHEMA)
             for part, writer in enumerate(parts):
                 taken = choice.fate[start:end] == part
-                writer.write(rows.filter(pa.array(taken)), index.characters[start:end][taken])
+                kept = rows.filter(pa.array(taken))
+                writer.write(kept, index.characters[start:end][taken])
+                if part == PARTS.index("train") and augment != Augment():
+                    made = [new for row in rows_of(kept) for new in augmented(row, augment, seed=seed)]
+                    writer.write(rows_table(made), np.array([sum(map(len, contents(row))) for row in made], np.int64))
+                    num_made += len(made)
             drops = pq.read_table(shard / "drops.parquet", schema=DROP_SCHEMA)
             whole = pa.concat_tables([drops, drops_table(list(_drops(index, choice, rows, start, end)))])
             if len(whole):
                 dropped.write_table(whole)
         for writer in parts:
             writer.finish()
+    return num_made
 
 
 class _PartWriter:

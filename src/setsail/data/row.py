@@ -181,11 +181,17 @@ def iterate_rows(path: Path, row_group: int | None = None) -> Iterator[Row]:
     Raises:
         DataError: the file is missing, damaged or holds other columns.
     """
-    for line in _lines(path, ROW_SCHEMA, row_group):
-        messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
-        yield Row(
-            line["id"], messages, line["text"], line["group"], line["origin"], line["label"], tuple(line["marks"])
-        )
+    yield from map(_row_in, _lines(path, ROW_SCHEMA, row_group))
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The rows of a table that `rows_table` made."""
+    return [_row_in(line) for line in table.to_pylist()]
+
+
+def _row_in(line: Mapping[str, Any]) -> Row:
+    messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
+    return Row(line["id"], messages, line["text"], line["group"], line["origin"], line["label"], tuple(line["marks"]))
 
 
 def num_row_groups(path: Path) -> int:

@@ -22,6 +22,7 @@ from setsail.data.account import Account, PartAccount
 from setsail.data.clean import clean_row
 from setsail.data.containers import Contents
 from setsail.data.duplicates import content_of
+from setsail.data.keep_out import forgotten_ids, read_lists
 from setsail.data.pieces import Piece, read_piece
 from setsail.data.reading import Known, Part, understand
 from setsail.data.redact import redact
@@ -99,6 +100,7 @@ def make_shard(job: Job, task: Task) -> Path:
     work.account.num_longer = sum(_is_longer(item.row) for item in known)
     clean(work, steps_of(job.data.clean))
     mask(work, job.data.redact)
+    leave_out(work, job)
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     work.account.drop(work.drops)
     _write(final, work, job, {item.row.id: item for item in known})
@@ -162,6 +164,18 @@ def _show(account: Account, row: Row, steps: Sequence[Step]) -> None:
         if after != texts and account.wants_example(step.name):
             account.examples.setdefault(step.name, []).append([row.origin, *_shown(texts, after)])
         texts = after
+
+
+def leave_out(work: _Work, job: Job) -> None:
+    """Takes out rows that somebody asked to forget, and those that hold texts that are kept out."""
+    if job.data.forget is not None:
+        ids = forgotten_ids(job.data.forget, job.base_dir)
+        decided = [Drop(row.id, row.origin, "forgotten") if row.id in ids else row for row in work.rows]
+        work.keep("forgotten", decided)
+    if job.data.keep_out:
+        held = read_lists(job.data.keep_out, job.base_dir).held_by([content_of(row) for row in work.rows])
+        decided = [Drop(r.id, r.origin, "kept_out") if out else r for r, out in zip(work.rows, held, strict=True)]
+        work.keep("kept out", decided)
 
 
 def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:

@@ -116,7 +116,7 @@ def _sketch_batch(texts: Sequence[str], *, near: bool) -> Sketches:
         none = np.zeros(len(texts) + 1, np.int64)
         empty = np.zeros((len(texts), PERMUTATIONS), np.uint32)
         return Sketches(_exact(words, starts), empty, np.empty(0, np.uint32), none)
-    grams, gram_starts = _grams(words, starts)
+    grams, gram_starts = runs_of_words(words, starts)
     digests = RMinHash.digest_matrix_from_flat_token_hashes(
         grams, gram_starts.astype(np.uint64), num_perm=PERMUTATIONS, seed=_SEED
     )
@@ -188,21 +188,21 @@ def _mixed(values: Words) -> Words:
     return values ^ (values >> np.uint64(31))
 
 
-def _grams(words: Words, starts: npt.NDArray[np.int64]) -> tuple[Words, npt.NDArray[np.int64]]:
-    """Runs of five words of each text; a shorter text is one run, an empty one too."""
+def runs_of_words(
+    words: Words, starts: npt.NDArray[np.int64], length: int = GRAM_WORDS
+) -> tuple[Words, npt.NDArray[np.int64]]:
+    """Hashes of the runs of `length` words of each text, and where each text's begin; a shorter text is one run."""
     lengths = np.diff(starts)
-    num_grams = np.maximum(lengths - GRAM_WORDS + 1, 1)
-    gram_starts = np.concatenate([[0], np.cumsum(num_grams)])
-    shift = np.repeat(starts[:-1] - gram_starts[:-1], num_grams)
-    first = np.arange(gram_starts[-1]) + shift
-    last = np.repeat(starts[1:], num_grams)
+    num_runs = np.maximum(lengths - length + 1, 1)
+    run_starts = np.concatenate([[0], np.cumsum(num_runs)])
+    first = np.arange(run_starts[-1]) + np.repeat(starts[:-1] - run_starts[:-1], num_runs)
+    last = np.repeat(starts[1:], num_runs)
     total = np.zeros(len(first), np.uint64)
-    for place in range(GRAM_WORDS):
+    for place in range(length if len(words) else 0):
         at = first + place
-        inside = at < last
-        word = words[np.where(inside, at, 0)] if len(words) else np.zeros(len(at), np.uint64)
-        total += np.where(inside, word * np.uint64(pow(_P, place + 1, 1 << 64)), np.uint64(0))
-    return _mixed(total), gram_starts
+        word = words[np.minimum(at, len(words) - 1)] * np.uint64(pow(_P, place + 1, 1 << 64))
+        total += np.where(at < last, word, np.uint64(0))
+    return _mixed(total), run_starts
 
 
 def _exact(words: Words, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:

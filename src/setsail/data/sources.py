@@ -77,9 +77,15 @@ def not_read(data: Data, base_dir: Path) -> tuple[str, ...]:
 
 def fingerprint(data: Data, base_dir: Path) -> str:
     """64 hex digits that change whenever the source's rows could."""
-    if is_package(data):
+    lists = [name for name in (*data.keep_out, data.forget) if name is not None]
+    if is_package(data) and not lists:
         return package_fingerprint(data.source)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(package_fingerprint(data.source).encode() if is_package(data) else b"")
+    for name in lists:
+        path = base_dir / Path(name).expanduser()
+        digest.update(f"{name}\0{sha256_of(path) if path.is_file() else None}\n".encode())
+    if is_package(data):
+        return digest.hexdigest()
     for file in find(data.source, base_dir).files:
         with explained_os_errors(f'reading "{file.place}"'):
             digest.update(f"{file.place}\0{sha256_of(file.path)}\n".encode())

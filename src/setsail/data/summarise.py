@@ -59,6 +59,7 @@ def summarise(
         changed=dict(sorted(account.changed.items())),
         redacted=dict(sorted(account.redacted.items())),
         examples={step: tuple(map(tuple, examples)) for step, examples in account.examples.items()},
+        num_made=0,
         sizes={part: int(fates[code]) for code, part in enumerate(PARTS)},
         findings=tuple(told),
     )

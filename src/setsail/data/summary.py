@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from setsail.data.row import Drop
 
@@ -46,6 +46,8 @@ REASONS = {
     "personal_data": "holds personal data",
     "exact_duplicate": "a copy of another row",
     "near_duplicate": "nearly the same as another row",
+    "forgotten": "on the list of rows to forget",
+    "kept_out": "holds a text of data.keep_out",
     "in_another_part": "of a group that stands in validation or test",
     "over_max_rows": "over data.max_rows",
     "overlong": "longer than the context",
@@ -66,7 +68,8 @@ class Step:
 class Summary:
     """The account of one preparation. `changed` counts rows, `redacted` counts values.
 
-    `examples` are (origin, before, after) by step, without personal data.
+    `num_made` counts rows made from training rows, which
+    `sizes` holds too. `examples` are (origin, before, after) by step, without personal data.
     """
 
     source: str
@@ -80,11 +83,20 @@ class Summary:
     redacted: Mapping[str, int]
     examples: Mapping[str, tuple[tuple[str, ...], ...]]
     sizes: Mapping[str, int]
+    num_made: int
     findings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, object]:
         """The summary for a manifest."""
         return asdict(self)
+
+    def with_made(self, count: int) -> Summary:
+        """The summary with `count` rows made from training rows."""
+        if not count:
+            return self
+        sizes = {**self.sizes, "train": self.sizes["train"] + count}
+        told = f"{count:,} rows were made from training rows and are marked so"
+        return replace(self, num_made=count, sizes=sizes, findings=(*self.findings, told))
 
     def lines(self) -> list[str]:
         """The account for a person, a line each."""
