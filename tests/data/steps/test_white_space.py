@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
+from data.steps.test_every_step import TEXTS
+from data.steps.treated import changed
 from setsail.data.steps.white_space import with_calm_white_space
-from tests.data.steps.test_every_step import TEXTS
-from tests.data.steps.treated import changed
 
 
 def test_code_and_tables_keep_their_spacing() -> None:
