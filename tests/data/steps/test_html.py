@@ -36,6 +36,7 @@ def test_fragments_become_text(text: str, after: str) -> None:
     [
         ("AT&amp;T &copy; 2024 &lt;3 &#8212; &#x4F60;", "AT&T © 2024 <3 — 你"),
         ("double &amp;amp; &amp;lt;3", "double & <3"),
+        ("escaped too often: &" + "amp;" * 20 + "lt;3", "escaped too often: <3"),
         ("https://a.org/?a=1&amp;copy=2&lt=3", "https://a.org/?a=1&copy=2&lt=3"),
         ("&nosuch; &#0; & ; R&D;", "&nosuch; &#0; & ; R&D;"),
         ("write &lt;b&gt;bold&lt;/b&gt; for bold", "write `<b>`bold`</b>` for bold"),

@@ -17,6 +17,7 @@ def test_code_and_tables_keep_their_spacing() -> None:
     ("text", "after"),
     [
         ("a  b", "a b"),
+        ("a \nb", "a\nb"),
         ("a \nb\t\n", "a\nb"),
         ("a\n\n\n\nb", "a\n\nb"),
         ("c\u00a0d\u2003", "c d"),
