@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.small_rows import pair
-from setsail.base.errors import DataError, SystemRefusal
+from setsail.base.errors import DataError, RecipeError, SystemRefusal
 from setsail.data.row import Row, read_drops, read_rows
 from setsail.data.summary import Summary
 
@@ -223,3 +223,28 @@ def test_read_is_kept_plus_dropped(prepared: Prepare, tmp_path: Path, records: l
     origins = [row.origin for row in kept] + [drop.origin for drop in drops]
     assert sorted(origins) == sorted(f"any.jsonl:{n + 1}" for n in range(len(every)))
     assert len({row.id for row in kept} | {drop.id for drop in drops}) == len(every)
+
+
+def test_cleaning_is_counted_by_step_and_each_drop_has_its_figure(
+    jsonl: Write, prepared: Prepare, tmp_path: Path
+) -> None:
+    texts = [f"<p>{pair(n)['completion']}</p>" if n < 5 else pair(n)["completion"] for n in range(40)]
+    jsonl([{"text": text} for text in [*texts, "short", "you idiot, " + texts[9]]])
+    clean = ["html", "standard", {"length": {"min_words": 3}}, "toxicity"]
+    summary = prepared("rows.jsonl", task="text", clean=clean, near_duplicates=1.0)
+    assert summary.changed == {"html": 5, "toxicity": 1}
+    assert summary.dropped == {"too_short": 1}
+    (drop,) = read_drops(tmp_path / "out" / "dropped.parquet")
+    assert (drop.origin, drop.detail) == ("rows.jsonl:41", "length: 1 words < 3")
+    rows = _rows(tmp_path / "out")
+    assert [row.origin for row in rows if row.marks == ("toxic",)] == ["rows.jsonl:42"]
+    assert not any("<p>" in row.text for row in rows)
+
+
+def test_a_step_that_does_not_exist_is_refused_before_anything_is_written(
+    jsonl: Write, prepared: Prepare, tmp_path: Path
+) -> None:
+    jsonl([pair(n) for n in range(30)])
+    with pytest.raises(RecipeError, match="white_space"):
+        prepared("rows.jsonl", clean=["white_spaces"])
+    assert not (tmp_path / "out").exists()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.steps.proses import CHINESE, ENGLISH
-from tests.data.steps.treated import judged
+from data.steps.proses import CHINESE, ENGLISH
+from data.steps.treated import judged
 
 
 @pytest.mark.parametrize("text", [" ".join(ENGLISH.split()), CHINESE])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.data.steps.treated import changed
+from data.steps.treated import changed
 
 
 def test_both_ways() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.data.steps.treated import changed
+from data.steps.treated import changed
 
 
 def test_letters_and_digits_are_narrow_and_punctuation_is_chinese() -> None:

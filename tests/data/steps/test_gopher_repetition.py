@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.steps.proses import CHINESE, ENGLISH
+from data.steps.treated import judged
 from setsail.data.steps import gopher_repetition
-from tests.data.steps.proses import CHINESE, ENGLISH
-from tests.data.steps.treated import judged
 
 WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "我"]), min_size=2, max_size=40)
 

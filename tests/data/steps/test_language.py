@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from data.steps.proses import CHINESE, ENGLISH
+from data.steps.treated import judged
 from setsail.base.errors import RecipeError
-from tests.data.steps.proses import CHINESE, ENGLISH
-from tests.data.steps.treated import judged
 
 GERMAN = (
     "Der Kessel war das Erste, was Martha auspackte, als sie an die Küste zogen, und seitdem steht er auf dem Herd."

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.data.steps.treated import changed
+from data.steps.treated import changed
 
 
 def test_every_kind_of_line_end_becomes_a_line_feed() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.data.steps.treated import changed
+from data.steps.treated import changed
 
 LONG = "Subscribe to the newsletter of our little shop"
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from data.steps.treated import judged, the_step
 from setsail.base.errors import RecipeError
-from tests.data.steps.treated import judged, the_step
 
 
 def mark_of(text: str, **options: object) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from tests.data.steps.treated import changed
+from data.steps.treated import changed
 
 
 def test_nfc() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
+from data.steps.test_every_step import TEXTS
+from data.steps.treated import changed
 from setsail.data.steps.white_space import with_calm_white_space
-from tests.data.steps.test_every_step import TEXTS
-from tests.data.steps.treated import changed
 
 
 def test_code_and_tables_keep_their_spacing() -> None:
@@ -17,6 +17,7 @@ def test_code_and_tables_keep_their_spacing() -> None:
     ("text", "after"),
     [
         ("a  b", "a b"),
+        ("a \nb", "a\nb"),
         ("a \nb\t\n", "a\nb"),
         ("a\n\n\n\nb", "a\n\nb"),
         ("c\u00a0d\u2003", "c d"),

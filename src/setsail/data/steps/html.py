@@ -33,7 +33,7 @@ _PROGRAM = re.compile(
     | (?:return|echo|print|printf|console\.log|document\.write)\s*[(<"'`]
     | class\s\w+[^\n]*[:{]$
     | \#include\b | <\?(?:php|xml)\b | @\w+(?:\([^\n]*\))?$
-    | [\w.$\[\]]+\s*[-+]?=\s*["'`<({\[]
+    | [\w.$\[\]]+\s*[-+]?=\s*(?:["'`<({\[]|[\w.]+\()
     )""",
     re.MULTILINE | re.VERBOSE,
 )
@@ -64,7 +64,9 @@ def as_text(text: str, *, pages: bool) -> str:
         return plain(main_text(text), fenced=False) if pages else text
     if _is_html(text):
         return plain(text)
-    return text if "&" not in text or _SPEAKS_OF_MARKUP.search(text) else in_prose(text, decoded)
+    if "&" not in text or _SPEAKS_OF_MARKUP.search(text) or _PROGRAM.search(text):
+        return text
+    return in_prose(text, decoded)
 
 
 def main_text(page: str) -> str:
