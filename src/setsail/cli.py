@@ -175,6 +175,38 @@ def predict(
     _call("predicting:predict_with_run", run, text, file=file, every=every)
 
 
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(help="A file, a folder or any other data.source.", metavar="DATA")],
+    as_json: AsJson = False,
+) -> None:
+    """Look at data and say how it is understood; nothing is written."""
+    _call("beginning:look", source, as_json=as_json)
+
+
+@app.command()
+def why(
+    recipe: RecipePath,
+    row: Annotated[str, typer.Argument(help="A row's id, or its place: tickets.csv:7.", metavar="ROW")],
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Say where a row came from, what each step did to it, and which artefacts hold it."""
+    _call("tracing:why", recipe, row, runs, as_json=as_json)
+
+
+@app.command()
+def forget(
+    recipe: RecipePath,
+    rows: Annotated[list[str] | None, typer.Argument(help="Rows by id or place.", metavar="[ROW]...")] = None,
+    person: Annotated[str | None, typer.Option("--person", help="Every row that holds this text.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the folders that hold them.")] = False,
+    runs: RunsFolder = RUNS,
+) -> None:
+    """Take rows out of the data for good, and say which artefacts still hold them."""
+    _call("tracing:forget", recipe, rows or [], runs, person=person, delete=delete)
+
+
 @app.command("runs")
 def list_runs(runs: RunsFolder = RUNS, as_json: AsJson = False) -> None:
     """List the runs and what has been made of each."""

@@ -6,7 +6,7 @@ What does not live here: the summary itself and its words (`summary.py`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from setsail.data import sources
 from setsail.data.account import Account, PartAccount
 from setsail.data.choose import FATES, Choice
 from setsail.data.index import PARTS, Index
+from setsail.data.steps.registry import steps_of
 from setsail.data.summary import REASONS_TOLD_ELSEWHERE, Step, Summary, reason_sentence
 
 _MANY_UNUSED = 12
@@ -53,7 +54,7 @@ def summarise(
         fingerprint=fingerprint,
         read_as=tuple(map(_read_as, account.parts)),
         num_read=account.rows_after["read"],
-        steps=tuple(Step(name, count) for name, count in {**account.rows_after, **choice.rows_after}.items()),
+        steps=tuple(_steps(data, {**account.rows_after, **choice.rows_after})),
         dropped=dropped,
         first_dropped=first,
         changed=dict(sorted(account.changed.items())),
@@ -63,6 +64,16 @@ def summarise(
         sizes={part: int(fates[code]) for code, part in enumerate(PARTS)},
         findings=tuple(told),
     )
+
+
+def _steps(data: Data, rows_after: Mapping[str, int]) -> Iterator[Step]:
+    """The steps with the rows left after each; of the cleaning steps those that dropped some."""
+    cleaning = {step.name for step in steps_of(data.clean)}
+    before = rows_after["read"]
+    for name, count in rows_after.items():
+        if name not in cleaning or count != before:
+            yield Step(name, count)
+        before = count
 
 
 def usable_sentence(data: Data, task: str, account: Account, index: Index, choice: Choice, *, needed: int) -> str:

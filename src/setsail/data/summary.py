@@ -104,8 +104,7 @@ class Summary:
         before = self.num_read
         for step in self.steps:
             lost = f"  (-{before - step.num_rows:,})" if step.num_rows != before else ""
-            if lost or step.name not in self.changed:
-                lines.append(f"  {step.name:<22}{step.num_rows:>9,}{lost}")
+            lines.append(f"  {step.name:<22}{step.num_rows:>9,}{lost}")
             before = step.num_rows
         lines.append("  " + ", ".join(f"{name} {count:,}" for name, count in self.sizes.items()))
         return [*lines, *(f"  {finding}" for finding in self.findings)]

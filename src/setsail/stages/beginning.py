@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from setsail.base.errors import DataError, UserError
@@ -36,6 +37,21 @@ def begin(source: str, *, out: Path | None = None, force: bool = False) -> None:
     load_recipe(path)
     print(path)
     log.say(f"next   setsail run {path}")
+
+
+def look(source: str, *, as_json: bool = False) -> None:
+    """Prints how a source is understood, with samples; nothing is written.
+
+    Raises:
+        DataError: it is missing, empty, or broken as a whole.
+    """
+    seen = inspect(source)
+    if as_json:
+        print(json.dumps(asdict(seen), ensure_ascii=False, indent=1))
+        return
+    for line in describe(seen):
+        print(line)
+    Log().say(f"next   setsail init --data {source}")
 
 
 def name_for(source: str) -> str:
