@@ -19,8 +19,8 @@ from setsail.base.recipe import Data
 from setsail.data import labels, sources
 from setsail.data.clean import clean_text
 from setsail.data.duplicates import content_of, exact_copies, near_copies
+from setsail.data.privacy.redactor import redact
 from setsail.data.reading import Part, read_parts
-from setsail.data.redact import redact
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.split import Parts, sample, split
 from setsail.data.summary import Step, Summary, by_reason, reason_sentence

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setsail.data.redact import redact
+from setsail.data.privacy.redactor import redact
 
 
 def identity_number(seed: int) -> str:
