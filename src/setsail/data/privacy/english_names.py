@@ -21,7 +21,11 @@ _TITLES = (
     "Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Professor|Sir|Madam|Madame|Dame|Rev|Reverend|Father|Sister|Sgt|Sergeant|Lt|Capt|Captain"
     "|Col|Colonel|Sen|Senator|Gov|Governor|Judge|Justice|Officer|Nurse|Doctor|Uncle|Aunt"
 )
-_WHOSE = "[Mm]y|[Hh]is|[Hh]er|[Tt]heir|[Tt]he|[Ff]ull|[Ff]irst|[Ll]ast|[Mm]aiden|[Cc]ustomer|[Pp]atient|[Aa]ccount|[Cc]ontact"
+_TITLE = rf"(?:(?:{_TITLES})\.?[ \t])?"
+_WHOSE = (
+    "[Mm]y|[Hh]is|[Hh]er|[Tt]heir|[Tt]he|[Ff]ull|[Ff]irst|[Ll]ast|[Mm]aiden|[Cc]ustomer|[Pp]atient"
+    "|[Aa]ccount|[Cc]ontact"
+)
 _TITLED = re.compile(rf"\b(?:{_TITLES})\.?[ \t](?P<value>{_NAME})")
 _SAID = re.compile(
     rf"(?:\b(?:{_WHOSE})(?:['’]s)? name(?:['’]s| is|:| was)"
@@ -30,14 +34,14 @@ _SAID = re.compile(
     r"|\b(?:[Tt]his is|call me|[Nn]amed|called|signed by|written by|[Dd]irected [Bb]y|reported by|prepared by"
     r"|[Ss]poke (?:to|with)|[Cc]ontact person|[Yy]ours truly|[Aa]uthor)"
     r"|(?:[Bb]est |[Kk]ind |[Ww]arm )?[Rr]egards,?|[Ss]incerely,?|[Cc]heers,|[Ss]igned,?)"
-    rf"[:,]?\s{{1,4}}(?P<value>{_NAME})"
+    rf"[:,]?\s{{1,4}}{_TITLE}(?P<value>{_NAME})"
 )
 _HEADINGS = (
     "From|To|Cc|CC|Bcc|Attn|Attention|Name|Full [Nn]ame|First [Nn]ame|Last [Nn]ame|Sender|Recipient|Customer|Patient"
     "|Client|Employee|Applicant|Cardholder|Contact|Author|Signed|Dear|Hi|Hello|Hey"
 )
 _LINE = re.compile(
-    rf"(?:^|(?<=[\n;|>\"]))[ \t]{{0,4}}(?:{_HEADINGS})[ \t]{{0,3}}[:,]?[ \t]{{1,4}}(?P<value>{_NAME})"
+    rf"(?:^|(?<=[\n;|>\"]))[ \t]{{0,4}}(?:{_HEADINGS})[ \t]{{0,3}}[:,]?[ \t]{{1,4}}{_TITLE}(?P<value>{_NAME})"
     r"(?=[ \t]{0,2}(?:[,;<(\n!.\"|—-]|$))"
 )
 _LISTED = re.compile(rf"(?<![\w@/.-])(?P<value>{_WORD}{_MORE}{{0,2}}{_TAIL})(?![\w@])")
@@ -59,7 +63,7 @@ _CAPITALISED = (
     "Order Number Account Card Apt Suite Unit Box Distribution Process Polynomial Series Matrix Index Return "
     "Returns True False None Note Notes See Also Example Examples Here There Now Then Just "
 )
-_NOT_NAMES = frozenset(_CAPITALISED.split())
+_NOT_NAMES = frozenset(_CAPITALISED.split()) | frozenset(_TITLES.split("|"))
 
 
 def _plain(word: str) -> str:
