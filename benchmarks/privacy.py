@@ -176,8 +176,14 @@ def _row(
     digits = 4 if unit == "share" else 2
     kept = round(value, digits)
     return {
-        **{"work": work, "who": who, "setting": "all kinds", "value": kept, "unit": unit},
-        **{"better": better, "runs": [kept], "note": note},
+        "work": work,
+        "who": who,
+        "setting": "all kinds",
+        "value": kept,
+        "unit": unit,
+        "better": better,
+        "runs": [kept],
+        "note": note,
     }
 
 

@@ -19,7 +19,9 @@ from setsail.base.recipe import Data
 from setsail.data import labels, sources
 from setsail.data.clean import clean_text
 from setsail.data.duplicates import content_of, exact_copies, near_copies
-from setsail.data.privacy.redactor import redact
+from setsail.data.privacy.options import redactor_of, vault_key
+from setsail.data.privacy.redactor import Hidden, redact
+from setsail.data.privacy.vault import create_vault
 from setsail.data.reading import Part, read_parts
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.split import Parts, sample, split
@@ -58,7 +60,7 @@ def prepare(data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log:
     work = _Work(rows, drops, steps=[Step("read", len(items))])
     work.ended("understood")
     _clean(work, data)
-    _mask(work, data)
+    _mask(work, data, base_dir, out)
     if task == "classify":
         _remove_contradictions(work)
     _remove_copies(work, data, task)
@@ -102,26 +104,33 @@ def _clean(work: _Work, data: Data) -> None:
     work.ended("cleaned")
 
 
-def _mask(work: _Work, data: Data) -> None:
-    if data.redact == "none":
+def _mask(work: _Work, data: Data, base_dir: Path, out: Path) -> None:
+    redactor = redactor_of(data.redact, base_dir)
+    if redactor is None:
         return
     kept: list[Row] = []
-    num_masked = 0
+    hidden: list[tuple[str, Sequence[Hidden]]] = []
     for row in work.rows:
-        masked = redact(contents(row))
+        masked = redactor(contents(row))
         work.redacted.update(masked.counts)
-        if masked.counts and data.redact == "drop":
+        if masked.counts and data.redact.mode == "drop":
             work.drops.append(Drop(row.id, row.origin, "personal_data", _counted(masked.counts)))
             continue
-        num_masked += bool(masked.counts)
+        hidden += [(row.id, masked.hidden)] if masked.counts else []
         kept.append(with_contents(row, masked.texts) if masked.counts else row)
     work.rows = kept
     work.ended("personal data")
-    if num_masked:
+    if data.vault is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        with create_vault(out / "hidden.vault", vault_key(data.vault, base_dir)) as vault:
+            for row_id, values in hidden:
+                vault.add(row_id, values)
+    if hidden:
         total = sum(work.redacted.values())
         values = "1 value was" if total == 1 else f"{total:,} values were"
-        rows = "1 row" if num_masked == 1 else f"{num_masked:,} rows"
-        work.findings.append(f"{values} masked in {rows}: {_counted(work.redacted)}")
+        done = "replaced" if data.redact.mode == "pseudonymise" else "masked"
+        rows = "1 row" if len(hidden) == 1 else f"{len(hidden):,} rows"
+        work.findings.append(f"{values} {done} in {rows}: {_counted(work.redacted)}")
 
 
 def _remove_contradictions(work: _Work) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from setsail.data.privacy.detector import Detector, Span
+from setsail.data.privacy.detector import Detector, Glance, Span
 
 _HAN = "\u4e00-\u9fff"
 _PROVINCES = (
@@ -35,6 +35,8 @@ _CHINESE = re.compile(
 _ESTATE = re.compile(
     rf"(?P<lead>[{_HAN}]{{2,30}}?(?:小区|花园|公寓|家园|新村|苑|大厦|广场|社区))(?P<house>{_ROOM})(?P<rooms>{_ROOM}{{0,4}})"
 )
+_DIGITS = "[0-9０-９A-Za-z一二三四五六七八九十百零〇甲乙丙丁]"
+_NUMBERED = re.compile(rf"[号弄栋幢座组巷单楼层室户房门](?:(?<={_DIGITS}.)|(?<={_DIGITS} .))")
 _ANCHOR = re.compile(
     rf"(?:{_PROVINCES})(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?|(?:{_CITIES})市?"
 )
@@ -58,7 +60,8 @@ _UNIT = r"(?:,?\s{1,3}(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Floor|#)\.?\s?#?\d
 _ZIP = r"\d{5}(?:-\d{4})?(?!\d)"
 _STATE_IN_FULL = r"[A-Z][a-z]{3,13}(?: [A-Z][a-z]{3,9})?"
 _TOWN = rf"(?:,?\s{{1,3}}{_WORD}(?: {_WORD}){{0,3}},?\s{{1,2}}(?:{_STATE}|{_STATE_IN_FULL}),?\s{{1,2}}{_ZIP})"
-_HOUSE_NUMBER = r"(?<![\w.,$/-])\d{1,5}[A-Za-z]?(?:-\d{1,4})?"
+_NUMBER_AND_NAME = re.compile(r"[0-9][A-Za-z]?\s(?:[A-ZÀ-ÞĀ-ž]|[0-9]{1,3}[snrt])")
+_HOUSE_NUMBER = r"\d(?<![\w.,$/-]\d)\d{0,4}[A-Za-z]?(?:-\d{1,4})?"
 _STREETS = re.compile(
     rf"{_HOUSE_NUMBER}\s(?:[NSEW]\.?\s|North |South |East |West )?"
     rf"(?:(?:{_WORD}|\d{{1,3}}(?:st|nd|rd|th))\s){{1,3}}{_SUFFIX}\b\.?"
@@ -95,11 +98,15 @@ def _english(match: re.Match[str]) -> Span | None:
     return None if _is_prose(match) else match.span()
 
 
+def _is_numbered(glance: Glance) -> bool:
+    return not glance.text.isascii() and _NUMBERED.search(glance.text) is not None
+
+
 DETECTORS = (
-    Detector("ADDRESS", _CHINESE, _chinese, lambda glance: glance.has(*"路街道巷弄里村园苑区镇乡厦场寓组同")),
-    Detector("ADDRESS", _ESTATE, _chinese, lambda glance: glance.has(*"室栋幢座元楼层号户")),
+    Detector("ADDRESS", _CHINESE, _chinese, _is_numbered),
+    Detector("ADDRESS", _ESTATE, _chinese, _is_numbered),
     Detector("ADDRESS", _BOX, possible=lambda glance: glance.has("box")),
     Detector("ADDRESS", _SHIP, possible=lambda glance: glance.has("fpo ", "apo ", "dpo ")),
-    Detector("ADDRESS", _STREETS, _english, lambda glance: glance.has_digit),
-    Detector("ADDRESS", _OTHER_STREETS, _english, lambda glance: glance.has_digit),
+    Detector("ADDRESS", _STREETS, _english, lambda glance: glance.shows(_NUMBER_AND_NAME)),
+    Detector("ADDRESS", _OTHER_STREETS, _english, lambda glance: glance.shows(_NUMBER_AND_NAME)),
 )

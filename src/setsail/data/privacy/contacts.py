@@ -30,10 +30,13 @@ _PHONE = re.compile(
     r")" + _EXTENSION + r"(?![\w%]|[.-]\d)",
     re.ASCII,
 )
-_SPOKEN_PHONE = re.compile(
+_PHONE_WORDS = re.compile(
     r"(?i)(?:\b(?:phone|telephone|tel|mobile|cell|fax|hotline|call|dial|ring|text|sms|reach|whatsapp|contact|number)\b"
     r"|电话|手机|传真|致电|联系方式|联系号码|座机|热线|短信|拨打|来电|号码)"
-    r"[^\d\n+(]{0,24}(?P<value>\+?\(?\d[\d ().-]{5,18}\d" + _EXTENSION + r")(?![\w]|\.\d)"
+    r"[^\d+(]{0,24}$"
+)
+_SPOKEN_PHONE = re.compile(
+    r"[\d+(](?<![\w.,+(]\d)(?<![\w+]\()\(?[\d ().-]{6,20}\d" + _EXTENSION + r"(?![\w]|\.\d)", re.ASCII
 )
 _REGIONS = ("US", "CN", "GB", "DE", "FR", "IN", "AU", "JP", "BR", "CH", "AT", "NL", "SE", "DK", "BE", "IT", "ES", "PL")
 _NOT_NUMBERS_OF_PHONES = re.compile(
@@ -88,6 +91,8 @@ def _is_trunk_number(value: str, digits: str) -> bool:
 
 def _is_spoken_phone(match: re.Match[str]) -> bool:
     """A word says that it is a telephone, and none nearer says that it is something else."""
+    if not _PHONE_WORDS.search(before(match, 40)):
+        return False
     if _NOT_NUMBERS_OF_PHONES.search(before(match, 30)):
         return False
     value = value_of(match)

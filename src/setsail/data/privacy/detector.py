@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 Span = tuple[int, int]
 
+# The shapes that look at most texts in vain begin with a rare character or a class of them and only then look behind:
+# `re` runs over what cannot begin a match about ten times as fast.
+_DIGIT = re.compile(r"[0-9]")
 # Seven characters of digits and what stands between them: what telephones, cards and identity numbers all have.
 _LONG_NUMBER = re.compile(r"\d[\d .()/:-]{5,}[\dXx]", re.ASCII)
 
@@ -25,6 +28,10 @@ class Glance:
     has_digit: bool
     has_long_number: bool
 
+    def shows(self, sign: re.Pattern[str]) -> bool:
+        """Whether a cheap sign of a shape stands in a text that has digits."""
+        return self.has_digit and sign.search(self.text) is not None
+
     def has(self, *words: str) -> bool:
         """Whether any of these lower-case words stands in the text."""
         return any(word in self.lowered for word in words)
@@ -34,9 +41,6 @@ def glance(text: str) -> Glance:
     """The cheap look at a text."""
     has_digit = _DIGIT.search(text) is not None
     return Glance(text, text.lower(), has_digit, has_digit and _LONG_NUMBER.search(text) is not None)
-
-
-_DIGIT = re.compile(r"[0-9]")
 
 
 def whole(match: re.Match[str]) -> Span:

@@ -13,6 +13,7 @@ from setsail.data.privacy.english_words import DOUBTFUL_GIVEN_NAMES, GIVEN_NAMES
 
 _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪĮİĶŁĹĽŃŅŇŐŒŔŘŚŞŠȘŢŤȚŪŮŰŲŹŻŽΆΈΉΊΌΎΏΑ-ΩЀ-Я"
 _WORD = rf"[{_UPPER}](?:[^\W\d_]|['’-](?=[^\W\d_])){{1,24}}"
+_WORD_ALONE = rf"[{_UPPER}](?<![\w@/.-].)(?:[^\W\d_]|['’-](?=[^\W\d_])){{1,24}}"
 _PARTICLE = r"(?:(?:van|von|de|der|den|da|di|du|la|le|bin|al|del|dos|el|ter|ten) )"
 _MORE = rf"(?:[ \t](?:[{_UPPER}]\.?[ \t])?{_PARTICLE}{{0,2}}{_WORD})"
 _TAIL = r"(?:,? (?:Jr|Sr|III|II|IV|PhD|Ph\.D|MD|M\.D|DDS|DVM|Esq)\b\.?)?"
@@ -22,16 +23,13 @@ _TITLES = (
     "|Col|Colonel|Sen|Senator|Gov|Governor|Judge|Justice|Officer|Nurse|Doctor|Uncle|Aunt"
 )
 _TITLE = rf"(?:(?:{_TITLES})\.?[ \t])?"
-_WHOSE = (
-    "[Mm]y|[Hh]is|[Hh]er|[Tt]heir|[Tt]he|[Ff]ull|[Ff]irst|[Ll]ast|[Mm]aiden|[Cc]ustomer|[Pp]atient"
-    "|[Aa]ccount|[Cc]ontact"
-)
 _TITLED = re.compile(rf"\b(?:{_TITLES})\.?[ \t](?P<value>{_NAME})")
+_NAME_IS = re.compile(
+    r"ame(?<=[Nn]ame)(?:s|['’]s)?(?: is| was|:| of| on (?:the|my) [a-z ]{2,20}(?: is|:|\?))?"
+    rf"[:,]?\s{{1,4}}{_TITLE}(?P<value>{_NAME})"
+)
 _SAID = re.compile(
-    rf"(?:\b(?:{_WHOSE})(?:['’]s)? name(?:['’]s| is|:| was)"
-    r"|\b[Nn]ames? (?:is|was|on (?:the|my) [a-z ]{2,20}(?: is|:|\?))"
-    r"|\b(?:under|in) the name(?: of)?|\bthe name of"
-    r"|\b(?:[Tt]his is|call me|[Nn]amed|called|signed by|written by|[Dd]irected [Bb]y|reported by|prepared by"
+    r"(?:\b(?:[Tt]his is|call me|[Nn]amed|called|signed by|written by|[Dd]irected [Bb]y|reported by|prepared by"
     r"|[Ss]poke (?:to|with)|[Cc]ontact person|[Yy]ours truly|[Aa]uthor)"
     r"|(?:[Bb]est |[Kk]ind |[Ww]arm )?[Rr]egards,?|[Ss]incerely,?|[Cc]heers,|[Ss]igned,?)"
     rf"[:,]?\s{{1,4}}{_TITLE}(?P<value>{_NAME})"
@@ -44,9 +42,9 @@ _LINE = re.compile(
     rf"(?:^|(?<=[\n;|>\"]))[ \t]{{0,4}}(?:{_HEADINGS})[ \t]{{0,3}}[:,]?[ \t]{{1,4}}{_TITLE}(?P<value>{_NAME})"
     r"(?=[ \t]{0,2}(?:[,;<(\n!.\"|—-]|$))"
 )
-_LISTED = re.compile(rf"(?<![\w@/.-])(?P<value>{_WORD}{_MORE}{{0,2}}{_TAIL})(?![\w@])")
-_TURNED = re.compile(rf"(?<![\w@/.-])(?P<value>(?P<last>{_WORD}), (?P<first>{_WORD})(?: [A-Z]\.)?)(?![\w@])")
-_INITIALS = re.compile(rf"(?<![\w@/.-])(?P<value>(?:[A-Z]\. ?){{1,3}}(?P<last>{_WORD}))(?![\w@])")
+_LISTED = re.compile(rf"(?P<value>{_WORD_ALONE}{_MORE}{{0,2}}{_TAIL})(?![\w@])")
+_TURNED = re.compile(rf"(?P<value>(?P<last>{_WORD_ALONE}), (?P<first>{_WORD})(?: [A-Z]\.)?)(?![\w@])")
+_INITIALS = re.compile(rf"(?P<value>[A-Z](?<![\w@/.-].)\. ?(?:[A-Z]\. ?){{0,2}}(?P<last>{_WORD}))(?![\w@])")
 # Words that begin with a capital beside names, and are none.
 _CAPITALISED = (
     "The A An And Or Of In On At To For From By With This That These Those It He She We You They I My Your His "
@@ -120,11 +118,23 @@ def _has_capitals(glance: Glance) -> bool:
     return _CAPITAL.search(glance.text) is not None
 
 
+def _has_a_given_name(glance: Glance) -> bool:
+    words = {word.capitalize() for word in _CAPITALISED_WORD.findall(glance.text)}
+    return not (words.isdisjoint(GIVEN_NAMES) and words.isdisjoint(DOUBTFUL_GIVEN_NAMES))
+
+
+_CAPITALISED_WORD = re.compile(r"[A-Z][A-Za-z]+")
+_INITIAL = re.compile(r"\. ?[A-Z](?<=[A-Z]\. [A-Z]|.[A-Z]\.[A-Z])")
+_SAYINGS = (
+    *("this is ", "call me ", "named ", "called ", "signed", "written by", "directed by", "reported by", "prepared by"),
+    *("spoke to", "spoke with", "contact person", "yours truly", "author", "regards", "sincerely", "cheers,"),
+)
 DETECTORS = (
     Detector("NAME", _TITLED, _announced, _has_capitals),
-    Detector("NAME", _SAID, _announced, _has_capitals),
+    Detector("NAME", _NAME_IS, _announced, lambda glance: glance.has("name")),
+    Detector("NAME", _SAID, _announced, lambda glance: glance.has(*_SAYINGS)),
     Detector("NAME", _LINE, _announced, _has_capitals),
-    Detector("NAME", _TURNED, _turned, lambda glance: ", " in glance.text),
-    Detector("NAME", _LISTED, _listed, _has_capitals),
-    Detector("NAME", _INITIALS, _initials, lambda glance: ". " in glance.text),
+    Detector("NAME", _TURNED, _turned, lambda glance: ", " in glance.text and _has_a_given_name(glance)),
+    Detector("NAME", _LISTED, _listed, _has_a_given_name),
+    Detector("NAME", _INITIALS, _initials, lambda glance: _INITIAL.search(glance.text) is not None),
 )

@@ -20,12 +20,14 @@ _KEY = re.compile(
     r"|\bxox[abprs]-[\w-]{10,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
     re.ASCII,
 )
+# A loop of `in` is three times as fast here as one alternation.
 _KEY_MARKS = (
     *("sk-", "pk-", "rk-", "k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
     *("hf_", "npm_", "pypi-", "SG.", "GOCSPX-", "AKIA", "ASIA", "AIza", "LTAI", "AKID", "xox", "eyJ", "PRIVATE KEY"),
 )
 _ASSIGNED_KEY = re.compile(
-    r"(?i)(?:api[_-]?key|secret(?:[_-]?(?:access)?[_-]?key)?|access[_-]?token|auth[_-]?token|password|passwd|bearer"
+    r"(?i)(?:api[_-]?key|secret(?:[_-]?(?:access)?[_-]?key)?"
+    r"|access[_-]?token|auth[_-]?token|password|passwd|bearer"
     r"|密钥|令牌|密码|口令)"
     r"[\"']?\s{0,4}(?:[:=：]|\s|is|是|为)\s{0,4}[\"']?(?P<value>[A-Za-z0-9+/_~.-]{16,}={0,2})(?![\w(])"
 )
@@ -35,19 +37,22 @@ _PASSWORD = re.compile(
 )
 _LOGIN = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://(?P<value>[^\s/:@\"'<>]{1,64}:[^\s/@\"'<>]{1,128})@(?=[\w\[])", re.I)
 _PLACEHOLDERS = re.compile(r"(?i)^[<\[{$]|user(?:name)?:pass|:(?:pass(?:word|wd)?|secret|\*+|x+|\.+)$")
-_IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)", re.ASCII)
+_DOTTED = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", re.ASCII)
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]", re.ASCII)
+_IPV4 = re.compile(r"\d(?<![\w.]\d)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)", re.ASCII)
 _IPV6 = re.compile(
-    r"(?<![\w:.])[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:]{0,40}(?:\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])", re.ASCII
-)
-_VERSION_BEFORE = re.compile(r"(?i)(?:\bversions?|\bv|\brelease|[=<>]=|版本)[\s:=]{0,3}(?:号)?[\s:：=]{0,3}$")
-_MAC = re.compile(
-    r"(?<![\w:.-])(?:[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4})"
-    r"(?![\w:-]|\.\w)",
+    r"[0-9A-Fa-f](?<![\w:.].)[0-9A-Fa-f]{0,3}:[0-9A-Fa-f:]{0,40}:[0-9A-Fa-f:]{0,40}(?:\d{1,3}(?:\.\d{1,3}){3})?(?![\w:])",
     re.ASCII,
 )
+_VERSION_BEFORE = re.compile(r"(?i)(?:\bversions?|\bv|\brelease|[=<>]=|版本)[\s:=]{0,3}(?:号)?[\s:：=]{0,3}$")
+_PAIRS = re.compile(r"[:-](?:[0-9A-Fa-f]{2}[:-]){4}", re.ASCII)
+_MAC = re.compile(
+    r"[0-9A-Fa-f](?<![\w:.-].)[0-9A-Fa-f]([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![\w:-]|\.\w)", re.ASCII
+)
+_LONG_CODE = re.compile(r"[013][0-9a-zA-Z]{10}", re.ASCII)
 _WALLET = re.compile(
     r"\b(?:0x[0-9a-fA-F]{40}|(?:bc|tb|ltc)1[02-9ac-hj-np-z]{11,71}"
-    r"|[13T][1-9A-HJ-NP-Za-km-z]{25,34})\b",
+    r"|[13][1-9A-HJ-NP-Za-km-z]{25,34})\b",
     re.ASCII,
 )
 
@@ -103,7 +108,7 @@ def _is_wallet(match: re.Match[str]) -> bool:
     value = value_of(match)
     if value.startswith("0x"):
         return len(set(value[2:].lower())) > 4
-    return checksums.base58_holds(value) if value[0] in "13T" else checksums.bech32_holds(value)
+    return checksums.base58_holds(value) if value[0] in "13" else checksums.bech32_holds(value)
 
 
 DETECTORS = (
@@ -118,8 +123,8 @@ DETECTORS = (
         ),
     ),
     Detector("KEY", _PASSWORD, where(_is_password), lambda glance: glance.has("passw", "pwd", "密码", "口令")),
-    Detector("WALLET", _WALLET, where(_is_wallet), lambda glance: glance.has_digit and len(glance.text) > 25),
-    Detector("MAC", _MAC, where(_is_mac), lambda glance: glance.has(":", "-", ".") and len(glance.text) > 13),
-    Detector("IP", _IPV4, where(_is_ipv4), lambda glance: glance.has_digit and glance.text.count(".") > 2),
-    Detector("IP", _IPV6, where(_is_ipv6), lambda glance: glance.has_digit and glance.text.count(":") > 1),
+    Detector("WALLET", _WALLET, where(_is_wallet), lambda glance: glance.shows(_LONG_CODE)),
+    Detector("MAC", _MAC, where(_is_mac), lambda glance: _PAIRS.search(glance.text) is not None),
+    Detector("IP", _IPV4, where(_is_ipv4), lambda glance: glance.shows(_DOTTED)),
+    Detector("IP", _IPV6, where(_is_ipv6), lambda glance: glance.shows(_COLONS)),
 )

@@ -19,14 +19,15 @@ _PROVINCES = frozenset(
     for codes in ((11, 16), (21, 24), (31, 38), (41, 47), (50, 55), (61, 66), (71, 72), (81, 84), (91, 92))
     for code in range(*codes)
 )
-_IDENTITY = re.compile(r"(?<![\dA-Za-z.])[1-9]\d{16}[\dXx](?![\dA-Za-z])", re.ASCII)
-_OLD_IDENTITY = re.compile(r"(?<![\dA-Za-z.])[1-9]\d{14}(?![\dA-Za-z])", re.ASCII)
+_IDENTITY = re.compile(r"[1-9](?<![\dA-Za-z.]\d)\d{16}[\dXx](?![\dA-Za-z])", re.ASCII)
+_OLD_IDENTITY = re.compile(r"[1-9](?<![\dA-Za-z.]\d)\d{14}(?![\dA-Za-z])", re.ASCII)
 _IDENTITY_WORDS = re.compile(r"(?i)身份证|证件号|公民身份|居民证|identity|\bID\b")
+_LONG_CODE = re.compile(r"[0-9][0-9A-Z]{14}", re.ASCII)
 _CREDIT_CODE = re.compile(
     r"(?<![\dA-Za-z])[1-9ANY][0-9A-HJ-NPQRTUWXY]\d{6}[0-9A-HJ-NPQRTUWXY]{10}(?![\dA-Za-z])", re.ASCII
 )
 _COMMON_DEPARTMENTS = ("11", "12", "13", "51", "52", "53", "91", "92", "93")
-_SOCIAL_SECURITY = re.compile(r"(?<![\w.-])\d{3}([- ])\d{2}\1\d{4}(?![\w-])", re.ASCII)
+_SOCIAL_SECURITY = re.compile(r"\d(?<![\w.-]\d)\d\d([- ])\d{2}\1\d{4}(?![\w-])", re.ASCII)
 _BARE_SOCIAL_SECURITY = re.compile(
     r"(?i)(?:\bSSN\b|social security(?: number| no\.?| #)?)[^\d\n]{0,20}(?P<value>\d{9})(?![\w-])", re.ASCII
 )
@@ -40,6 +41,7 @@ _PLATE = re.compile(
     r"[A-HJ-NP-Z][ ·•．.-]?(?:[DF][A-HJ-NP-Z0-9]\d{4}|\d{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳使领])"
     r"(?![A-Za-z0-9])"
 )
+_GROUPED_CODE = re.compile(r"[0-9][0-9](?: ?[0-9A-Za-z]{4}){2}", re.ASCII)
 _IBAN = re.compile(r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", re.ASCII)
 # Countries and lengths of the IBAN registry (SWIFT, release 98).
 _IBAN_FORMS = (
@@ -49,7 +51,7 @@ _IBAN_FORMS = (
     "QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
 )
 _IBAN_LENGTHS = {word[:2]: int(word[2:]) for word in _IBAN_FORMS.split()}
-_CARD = re.compile(r"(?<![\d.A-Za-z])(?:\d[ -]?){11,18}\d(?![\dA-Za-z]|\.\d)", re.ASCII)
+_CARD = re.compile(r"\d(?<![\d.A-Za-z]\d)[ -]?(?:\d[ -]?){10,17}\d(?![\dA-Za-z]|\.\d)", re.ASCII)
 _CARD_WORDS = re.compile(r"(?i)\bcard\b|credit|debit|visa|master|maestro|diners|amex|\bjcb\b|卡|账号|帐号")
 _MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)[a-z]{0,6}"
 _DATE = (
@@ -178,9 +180,7 @@ def _issuer_may_fit(digits: str) -> bool:
 
 DETECTORS = (
     Detector("ID_CARD", _IDENTITY, where(_is_identity)),
-    Detector(
-        "CREDIT_CODE", _CREDIT_CODE, where(_is_credit_code), lambda glance: glance.has_digit and len(glance.text) > 17
-    ),
+    Detector("CREDIT_CODE", _CREDIT_CODE, where(_is_credit_code), lambda glance: glance.shows(_LONG_CODE)),
     Detector(
         "BIRTH_DATE",
         _BORN,
@@ -193,7 +193,7 @@ DETECTORS = (
         whole,
         lambda glance: glance.has_digit and glance.has("出生", "生人", "生的", "birth"),
     ),
-    Detector("IBAN", _IBAN, _is_iban, lambda glance: glance.has_digit and len(glance.text) > 14),
+    Detector("IBAN", _IBAN, _is_iban, lambda glance: glance.shows(_GROUPED_CODE)),
     Detector("BANK_CARD", _CARD, where(_is_card)),
     Detector("ID_CARD", _OLD_IDENTITY, where(_is_old_identity)),
     Detector("SSN", _SOCIAL_SECURITY, where(_is_social_security)),

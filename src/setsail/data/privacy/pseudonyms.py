@@ -48,7 +48,7 @@ def pseudonym(key: bytes, kind: str, value: str, canonical: str) -> str:
     """The stand-in for a value.
 
     >>> pseudonym(b"k" * 32, "PHONE", "13812345678", "13812345678")
-    '12619060430'
+    '11594056152'
     """
     return _INVENT[kind](Draw(key, kind, canonical), value)
 
@@ -59,7 +59,7 @@ def _mail(draw: Draw, value: str) -> str:
 
 
 def _phone(draw: Draw, value: str) -> str:
-    """China: 126, which no network has; America: 555-01xx, set aside for fiction; elsewhere +999, no country's."""
+    """China: 115, which no network has; America: 555-01xx, set aside for fiction; elsewhere +999, no country's."""
     digits = re.sub(r"\D", "", value)
     if value.startswith("+") and not digits.startswith(("1", "86")):
         return f"+999{draw.digits(9)}"
@@ -67,7 +67,7 @@ def _phone(draw: Draw, value: str) -> str:
         len(digits) == 11 and digits[0] == "1" and digits[1] in "3456789"
     )
     if chinese:
-        return ("+86 " if value.startswith("+86") else "") + "126" + draw.digits(8)
+        return ("+86 " if value.startswith("+86") else "") + "115" + draw.digits(8)
     area = f"{2 + draw.below(8)}{draw.below(9)}{draw.below(10)}"
     return ("+1 " if value.startswith("+1") else "") + f"{area}-555-01{draw.digits(2)}"
 
