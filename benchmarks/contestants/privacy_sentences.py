@@ -139,6 +139,9 @@ class _Values:
 
     def __init__(self, language: str, faker: Faker, chance: random.Random) -> None:
         self.language, self.faker, self.chance = language, faker, chance
+        # Faker's Chinese account numbers have lengths that no country has.
+        self.english = Faker("en_US")
+        self.english.seed_instance(chance.randint(0, 1 << 30))
 
     def of(self, kind: str, form: str) -> str:
         make: Callable[[str], str] = getattr(self, f"_{kind.lower()}")
@@ -206,7 +209,7 @@ class _Values:
         return self.chance.choice((number, " ".join(number[i : i + 4] for i in range(0, 19, 4))))
 
     def _iban(self, form: str) -> str:
-        return self.faker.iban()
+        return self.english.iban()
 
     def _plate(self, form: str) -> str:
         head = self.chance.choice("京沪粤浙川鄂苏豫") + self.chance.choice("ABCDEFGH")
@@ -226,7 +229,8 @@ class _Values:
         return str(self.chance.randint(10_000_00, 3_999_999_999))
 
     def _ip(self, form: str) -> str:
-        return self.chance.choice((self.faker.ipv4_public(), self.faker.ipv4_public(), self.faker.ipv6()))
+        public = f"2{self._letters(3, _HEX)}:" + ":".join(self._letters(4, _HEX) for _ in range(7))
+        return self.chance.choice((self.faker.ipv4_public(), self.faker.ipv4_public(), public))
 
     def _mac(self, form: str) -> str:
         return self.faker.mac_address()

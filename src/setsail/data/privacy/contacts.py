@@ -31,7 +31,7 @@ _PHONE = re.compile(
     re.ASCII,
 )
 _PHONE_WORDS = re.compile(
-    r"(?i)(?:\b(?:phone|telephone|tel|mobile|cell|fax|hotline|call|dial|ring|text|sms|reach|whatsapp|contact|number)\b"
+    r"(?i)(?:\b(?:phone|telephone|tel|mobile|cell|fax|hotline|line|desk|office|call(?:ed|ing)?|dial|ring|text|sms|reach|whatsapp|contact|number)\b"
     r"|电话|手机|传真|致电|联系方式|联系号码|座机|热线|短信|拨打|来电|号码)"
     r"[^\d+(]{0,24}$"
 )

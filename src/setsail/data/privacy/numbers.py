@@ -52,7 +52,9 @@ _IBAN_FORMS = (
 )
 _IBAN_LENGTHS = {word[:2]: int(word[2:]) for word in _IBAN_FORMS.split()}
 _CARD = re.compile(r"\d(?<![\d.A-Za-z]\d)[ -]?(?:\d[ -]?){10,17}\d(?![\dA-Za-z]|\.\d)", re.ASCII)
-_CARD_WORDS = re.compile(r"(?i)\bcard\b|credit|debit|visa|master|maestro|diners|amex|\bjcb\b|卡|账号|帐号")
+_CARD_WORDS = re.compile(
+    r"(?i)\bcards?\b|\bcc\b|credit|debit|\bpa(?:y|id)|\bexp(?:iry|ires)?\b|\bcvv|charge|visa|master|maestro|diners|amex|\bjcb\b|卡|账号|帐号|付款|支付|转账|打到|汇到"
+)
 _MONTHS = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)[a-z]{0,6}"
 _DATE = (
     r"(?:(?:19|20)\d{2}[-/.](?:1[0-2]|0?[1-9])[-/.](?:3[01]|[12]\d|0?[1-9])"
