@@ -25,6 +25,7 @@ _KEY_MARKS = (
     *("sk-", "pk-", "rk-", "k_live_", "k_test_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
     *("hf_", "npm_", "pypi-", "SG.", "GOCSPX-", "AKIA", "ASIA", "AIza", "LTAI", "AKID", "xox", "eyJ", "PRIVATE KEY"),
 )
+_MIXED = re.compile(r"[0-9](?:(?<=[A-Za-z][0-9])|(?=[A-Za-z]))")
 _ASSIGNED_KEY = re.compile(
     r"(?i)(?:api[_-]?key|secret(?:[_-]?(?:access)?[_-]?key)?"
     r"|access[_-]?token|auth[_-]?token|password|passwd|bearer"
@@ -119,7 +120,8 @@ DETECTORS = (
         _ASSIGNED_KEY,
         where(_is_assigned_key),
         lambda glance: (
-            glance.has_digit and glance.has("key", "secret", "token", "passw", "bearer", "密钥", "令牌", "密码", "口令")
+            glance.shows(_MIXED)
+            and glance.has("key", "secret", "token", "passw", "bearer", "密钥", "令牌", "密码", "口令")
         ),
     ),
     Detector("KEY", _PASSWORD, where(_is_password), lambda glance: glance.has("passw", "pwd", "密码", "口令")),

@@ -41,7 +41,7 @@ _PLATE = re.compile(
     r"[A-HJ-NP-Z][ ·•．.-]?(?:[DF][A-HJ-NP-Z0-9]\d{4}|\d{5}[DF]|[A-HJ-NP-Z0-9]{4}[A-HJ-NP-Z0-9挂学警港澳使领])"
     r"(?![A-Za-z0-9])"
 )
-_GROUPED_CODE = re.compile(r"[0-9][0-9](?: ?[0-9A-Za-z]{4}){2}", re.ASCII)
+_GROUPED_CODE = re.compile(r"[0-9](?<=[A-Za-z]{2}[0-9])[0-9] ?[0-9A-Za-z]{4}", re.ASCII)
 _IBAN = re.compile(r"\b[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]{4}){2,7}(?: ?[A-Za-z0-9]{1,3})?\b", re.ASCII)
 # Countries and lengths of the IBAN registry (SWIFT, release 98).
 _IBAN_FORMS = (
