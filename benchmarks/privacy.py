@@ -38,7 +38,7 @@ from setsail.data.privacy.registry import KINDS, STANDARD
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "privacy.json"
-COUNT = 1800
+COUNT = 900
 # What the other data sets and Presidio call our kinds; what is not here is not scored.
 OURS = {
     "PERSON": "NAME",
@@ -99,8 +99,8 @@ def _presidio(path: Path) -> Iterator[Case]:
 
 
 def _newspaper(path: Path) -> Iterator[Case]:
-    """Persons are words tagged nr; family and given name stand as two. Every tenth paragraph."""
-    for line in path.read_text("utf-8").splitlines()[::10]:
+    """Persons are words tagged nr; family and given name stand as two. Every fortieth paragraph."""
+    for line in path.read_text("utf-8").splitlines()[::40]:
         text, spans, before = "", [], ""
         for word, tag in re.findall(r"(\S+?)/([A-Za-z]+)", line):
             if tag == "nr" and before == "nr" and len(spans) and spans[-1][1] == len(text):
@@ -113,12 +113,12 @@ def _newspaper(path: Path) -> Iterator[Case]:
 
 
 def ours(some: Sequence[Case]) -> tuple[list[Found], float]:
-    """What the redactor finds of all kinds, and its seconds."""
+    """What the redactor finds of all kinds, and its CPU-seconds."""
     redactor = Redactor(kinds=tuple(KINDS))
     redactor(["warm up 12"])
-    began = time.perf_counter()
+    began = time.process_time()
     done = [redactor([case.text]) for case in some]
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     return [[(h.start, h.start + len(h.value), h.kind) for h in one.hidden] for one in done], seconds
 
 
@@ -137,7 +137,7 @@ def _scored(name: str, some: Sequence[Case], options: argparse.Namespace) -> lis
     rows = _rows(name, "setsail", some, found, seconds)
     if options.errors:
         _show_errors(name, some, found, options.errors)
-    if options.peer:
+    if options.peer and name != "newspaper":
         found, seconds, who = peer(options.peer, some)
         rows += _rows(name, who, some, found, seconds)
     return rows
@@ -159,7 +159,7 @@ def _rows(name: str, who: str, some: Sequence[Case], found: Sequence[Found], sec
         if claimed[kind]:
             rows.append(_row(f"{name}: {kind} precision", who, right[kind] / claimed[kind], f"{claimed[kind]} found"))
     megabytes = sum(len(case.text.encode()) for case in some) / 1e6
-    rows.append(_row(f"{name}: speed", who, megabytes / seconds, "one core, every kind", unit="MB/s"))
+    rows.append(_row(f"{name}: speed", who, megabytes / seconds, "one core, every kind", unit="MB/cpu_second"))
     return rows
 
 
@@ -207,7 +207,7 @@ def _show_errors(name: str, some: Sequence[Case], found: Sequence[Found], most: 
 
 
 def _false_alarms(options: argparse.Namespace) -> list[dict[str, object]]:
-    sources: dict[str, Iterable[str]] = {"docstrings": _docstrings(("numpy", "sklearn"))}
+    sources: dict[str, Iterable[str]] = {"docstrings": list(_docstrings(("numpy", "sklearn")))[::4]}
     for path in options.prose:
         sources[path.stem] = path.read_text("utf-8").splitlines()
     return [row for name, texts in sources.items() for row in _alarms(name, list(texts), options.errors)]
@@ -221,13 +221,15 @@ def _alarms(name: str, texts: Sequence[str], most: int) -> list[dict[str, object
         redactor = Redactor(kinds=kinds)
         runs = []
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.process_time()
             found = [hidden for text in texts for hidden in redactor([text]).hidden]
-            runs.append(megabytes / (time.perf_counter() - began))
+            runs.append(megabytes / (time.process_time() - began))
         alarms = 1000 * len(found) / num_sentences
         counts = ", ".join(f"{kind} {count}" for kind, count in Counter(h.kind for h in found).most_common())
         row = _row(f"{name}: found", "setsail", alarms, counts, unit="per 1,000 sentences", better="lower")
-        speed = _row(f"{name}: speed", "setsail", statistics.median(runs), f"{megabytes:.1f} MB, one core", unit="MB/s")
+        speed = _row(
+            f"{name}: speed", "setsail", statistics.median(runs), f"{megabytes:.1f} MB, one core", unit="MB/cpu_second"
+        )
         rows += [{**row, "setting": setting}, {**speed, "setting": setting, "runs": [round(run, 2) for run in runs]}]
         if most:
             print(name, setting, [h.value for h in found][:: max(1, len(found) // most)][: 2 * most])

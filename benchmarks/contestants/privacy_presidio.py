@@ -34,9 +34,9 @@ def main() -> None:
     registry.remove_recognizer("SpacyRecognizer")
     analyzer = AnalyzerEngine(registry=registry, nlp_engine=Blank(), supported_languages=["en"])
     analyzer.analyze("warm up", language="en")
-    began = time.perf_counter()
+    began = time.process_time()
     found = [[(r.start, r.end, r.entity_type, r.score) for r in analyzer.analyze(t, language="en")] for t in texts]
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     json.dump({"version": metadata.version("presidio-analyzer"), "seconds": seconds, "found": found}, sys.stdout)
 
 

@@ -217,6 +217,13 @@ def test_a_recipe_chooses_kinds_and_modes(tmp_path: Path) -> None:
         Redact(mode="pseudonymise")
 
 
+def test_a_passphrase_makes_pseudonyms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUR_SECRET", "a passphrase of some length")
+    named = Redact(mode="pseudonymise", key_env="OUR_SECRET")
+    ours, again = redactor_of(named, tmp_path), redactor_of(named, tmp_path)
+    assert ours is not None and ours == again and b"passphrase" not in ours.key
+
+
 def test_the_registry_names_every_kind_that_is_detected() -> None:
     assert {detector.kind for detector in detectors_of(tuple(KINDS))} == set(KINDS)
     assert set(STANDARD) == set(KINDS) - {"NAME"}

@@ -6,7 +6,6 @@ What does not live here: what they are used for (`pseudonyms.py`, `vault.py`). T
 from __future__ import annotations
 
 import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,11 +71,6 @@ def _from_file(path: Path, place: str) -> Key:
             hint=f"make a key: openssl rand -hex 32 > {path}",
         )
     return Key(secret)
-
-
-def others_can_read(path: Path) -> bool:
-    """Whether somebody else on this machine may read a key file."""
-    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def new_key_file(path: Path) -> None:

@@ -5,6 +5,7 @@ The invariant: a key that a recipe names is read here and handed on, and stands 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from setsail.base import recipe
@@ -26,7 +27,14 @@ def redactor_of(redact: Redact, base_dir: Path) -> Redactor | None:
     if redact.mode != "pseudonymise":
         return Redactor(redact.mode, kinds, redact.keep)
     key = key_from(redact.key_file, redact.key_env, base_dir=base_dir, place="data.redact")
-    return Redactor(redact.mode, kinds, redact.keep, key.secret)
+    return Redactor(redact.mode, kinds, redact.keep, _stretched(key))
+
+
+def _stretched(key: Key) -> bytes:
+    """A passphrase made slow to guess; the salt is fixed, for pseudonyms must agree between preparations."""
+    if not key.is_passphrase:
+        return key.secret
+    return hashlib.scrypt(key.secret, salt=b"setsail pseudonyms", n=1 << 15, r=8, p=1, maxmem=64 << 20, dklen=32)
 
 
 def vault_key(vault: recipe.Vault, base_dir: Path) -> Key:
