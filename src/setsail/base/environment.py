@@ -72,3 +72,8 @@ def keep_torch_from_tracing() -> None:
 def without_key() -> dict[str, str]:
     """This process's environment for a child that must not need an API key."""
     return {name: value for name, value in os.environ.items() if name != "SETSAIL_API_KEY"}
+
+
+def secret_of(name: str) -> str:
+    """What a variable that a recipe names holds, or nothing; the value goes nowhere else."""
+    return os.environ.get(name, "")

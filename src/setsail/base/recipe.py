@@ -61,6 +61,45 @@ class Augment(Part):
     copies: Annotated[int, _Number, Field(ge=1, le=16)] = 1
 
 
+class Redact(Part):
+    """What is done with personal data and secrets; one word in its place is the mode.
+
+    `entities` are `standard` (all kinds but names), `all`, or a list of kinds; `keep` are values that stay, or patterns
+    with `*`. Pseudonyms need a key: a file of at least 32 bytes, or an environment variable by its name.
+    """
+
+    mode: Literal["mask", "pseudonymise", "drop", "none"] = "mask"
+    entities: str | tuple[str, ...] = "standard"
+    keep: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
+    key_file: str | None = None
+    key_env: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_word_is_the_mode(cls, value: object) -> object:
+        return {"mode": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _pseudonyms_have_a_key(self) -> Redact:
+        num_keys = (self.key_file is not None) + (self.key_env is not None)
+        if num_keys != (self.mode == "pseudonymise"):
+            raise ValueError("pseudonymise needs one of key_file and key_env, and the other modes none")
+        return self
+
+
+class Vault(Part):
+    """Keeps what was masked, encrypted beside the rows: under a key file, or a passphrase in a variable by its name."""
+
+    key_file: str | None = None
+    key_env: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_key(self) -> Vault:
+        if (self.key_file is None) == (self.key_env is None):
+            raise ValueError("a vault needs one of key_file and key_env")
+        return self
+
+
 class Data(Part):
     """Where rows come from and what is done to them before anything is trained.
 
@@ -73,7 +112,8 @@ class Data(Part):
     encoding: str = "auto"
     system: str | None = None
     clean: str | tuple[str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)], ...] = "standard"
-    redact: Literal["mask", "drop", "none"] = "mask"
+    redact: Redact = Redact()
+    vault: Vault | None = None
     near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
     overlong: Literal["drop", "split", "cut"] = "drop"
     max_rows: PositiveInt | None = None

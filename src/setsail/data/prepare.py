@@ -32,8 +32,8 @@ from setsail.data.formats import recognise
 from setsail.data.index import PARTS, Index, load_index, load_sketches
 from setsail.data.parallel import each
 from setsail.data.pieces import plan, read_piece
+from setsail.data.privacy.redactor import redact
 from setsail.data.reading import columns_of
-from setsail.data.redact import redact
 from setsail.data.row import (
     DROP_SCHEMA,
     GROUP_CHARACTERS,
@@ -99,6 +99,9 @@ def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: L
     findings += sources.not_read(data, base_dir)
     summary = summarise(data, task, fingerprint, account, index, choice, findings)
     num_made = _write(out, index, choice, data.augment, seed)
+    for shard in shards if data.vault is not None else ():
+        with explained_os_errors("keeping what was masked"):
+            shutil.copy(shard / "hidden.vault", out / f"hidden-{shard.name}.vault")
     return summary.with_made(num_made)
 
 

@@ -24,8 +24,10 @@ from setsail.data.containers import Contents
 from setsail.data.duplicates import content_of
 from setsail.data.keep_out import forgotten_ids, read_lists
 from setsail.data.pieces import Piece, read_piece
+from setsail.data.privacy.options import redactor_of, vault_key
+from setsail.data.privacy.redactor import Hidden, Redactor, redact
+from setsail.data.privacy.vault import create_vault
 from setsail.data.reading import Known, Part, understand
-from setsail.data.redact import redact
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.sketch import sketch
 from setsail.data.steps.registry import steps_of
@@ -59,6 +61,7 @@ class _Work:
     rows: list[Row]
     drops: list[Drop]
     account: Account
+    hidden: list[tuple[str, tuple[Hidden, ...]]] = field(default_factory=list)
 
     def keep(self, step: str, decided: Iterable[Row | Drop]) -> None:
         """Ends a step: what stays and what goes."""
@@ -99,8 +102,8 @@ def make_shard(job: Job, task: Task) -> Path:
     work.account.rows_after = {"read": len(items), "understood": len(known)}
     work.account.num_longer = sum(_is_longer(item.row) for item in known)
     clean(work, steps_of(job.data.clean))
-    mask(work, job.data.redact)
-    leave_out(work, job)
+    leave_out(work, job)  # what is to be forgotten must not come into a vault
+    mask(work, redactor_of(job.data.redact, job.base_dir))
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     work.account.drop(work.drops)
     _write(final, work, job, {item.row.id: item for item in known})
@@ -186,21 +189,22 @@ def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
     return list(redact([text[start : start + _SHOWN_CHARACTERS] for text in (left, right)]).texts)
 
 
-def mask(work: _Work, mode: str) -> None:
+def mask(work: _Work, redactor: Redactor | None) -> None:
     """Takes personal data out of every row, or the rows that hold some."""
-    if mode != "none":
-        work.keep("personal data", [_masked(work.account, row, mode) for row in work.rows])
+    if redactor is not None:
+        work.keep("personal data", [_masked(work, row, redactor) for row in work.rows])
 
 
-def _masked(account: Account, row: Row, mode: str) -> Row | Drop:
-    masked = redact(contents(row))
+def _masked(work: _Work, row: Row, redactor: Redactor) -> Row | Drop:
+    masked = redactor(contents(row))
     if not masked.counts:
         return row
-    account.redacted.update(masked.counts)
-    if mode == "drop":
+    work.account.redacted.update(masked.counts)
+    if redactor.mode == "drop":
         counts = ", ".join(f"{name} {count:,}" for name, count in sorted(masked.counts.items()))
         return Drop(row.id, row.origin, "personal_data", counts)
-    account.num_masked_rows += 1
+    work.account.num_masked_rows += 1
+    work.hidden.append((row.id, masked.hidden))
     return with_contents(row, masked.texts)
 
 
@@ -214,6 +218,10 @@ def _write(final: Path, work: _Work, job: Job, known: dict[str, Known]) -> None:
             draft / "drops.parquet", [replace(drop, detail=redact([drop.detail]).texts[0]) for drop in work.drops]
         )
         _write_index(draft, work.rows, job, known)
+        if job.data.vault is not None:
+            with create_vault(draft / "hidden.vault", vault_key(job.data.vault, job.base_dir)) as vault:
+                for row_id, hidden in work.hidden:
+                    vault.add(row_id, hidden)
         (draft / ACCOUNT).write_text(json.dumps(work.account.as_json(), ensure_ascii=False), encoding="utf-8")
         publish_folder(draft, final)
 

@@ -39,7 +39,11 @@ def summarise(
 ) -> Summary:
     """The account of a preparation."""
     dropped, first = _drops(account, index, choice)
-    told = [*_of_copies(data, task, account, index, choice), *_of_masking(account), *_of_labels_apart(index, choice)]
+    told = [
+        *_of_copies(data, task, account, index, choice),
+        *_of_masking(data, account),
+        *_of_labels_apart(index, choice),
+    ]
     told += [*findings, *_of_source(account)]
     told += [
         reason_sentence(reason, dropped[reason], first[reason])
@@ -121,13 +125,14 @@ def _noun(data: Data, task: str, account: Account) -> str:
     return "conversations" if account.num_longer else "question–answer pairs"
 
 
-def _of_masking(account: Account) -> list[str]:
+def _of_masking(data: Data, account: Account) -> list[str]:
     if not account.num_masked_rows:
         return []
     count = sum(account.redacted.values())
     values = "1 value was" if count == 1 else f"{count:,} values were"
     rows = "1 row" if account.num_masked_rows == 1 else f"{account.num_masked_rows:,} rows"
-    return [f"{values} masked in {rows}: {_counted(account.redacted)}"]
+    done = "replaced" if data.redact.mode == "pseudonymise" else "masked"
+    return [f"{values} {done} in {rows}: {_counted(account.redacted)}"]
 
 
 def _of_labels_apart(index: Index, choice: Choice) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from setsail.data.augment import MARK
 from setsail.data.containers import Contents
 from setsail.data.index import PARTS
 from setsail.data.pieces import plan, read_piece
+from setsail.data.privacy.options import redactor_of
 from setsail.data.reading import Known, understand
-from setsail.data.redact import redact
-from setsail.data.row import Drop, Record, Row, contents, row_id, with_contents
+from setsail.data.row import Drop, Record, contents, row_id, with_contents
 from setsail.data.steps.registry import steps_of
 
 
@@ -85,7 +85,7 @@ def record_at(data: Data, base_dir: Path, origin: str) -> Record | None:
     return None
 
 
-def walk(data: Data, task: str, record: Record) -> Iterator[Change]:
+def walk(data: Data, task: str, record: Record, *, base_dir: Path) -> Iterator[Change]:
     """What every step of preparing that concerns one row alone does to this record, in order."""
     read = Contents("", "", (record,))
     [item] = understand(data, record.origin.rpartition(":")[0], read, task=task).items
@@ -102,11 +102,9 @@ def walk(data: Data, task: str, record: Record) -> Iterator[Change]:
         if verdict:
             return
         texts = after
-    yield Change("personal data", texts, _masked(data, item.row, texts))
-
-
-def _masked(data: Data, row: Row, texts: Sequence[str]) -> tuple[str, ...]:
-    return texts if data.redact == "none" else redact(contents(with_contents(row, texts))).texts
+    redactor = redactor_of(data.redact, base_dir)
+    if redactor is not None:
+        yield Change("personal data", texts, redactor(contents(with_contents(item.row, texts))).texts)
 
 
 def rows_about(data: Data, base_dir: Path, person: str) -> Iterator[tuple[str, str]]:

@@ -121,7 +121,7 @@ data:
   source: {json.dumps(source, ensure_ascii=False)}
   format: {seen.format:<28} # recognised; correct it here if it is wrong
   # columns: {columns}
-  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, keys
+  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, addresses, keys
   overlong: drop                       # drop | split | cut: rows longer than finetune.context
   split: {{validation: 0.1, test: 0.1{by}}}   # {why}
 finetune:
@@ -148,7 +148,7 @@ base: {base:<32} # an encoder: minilm-l6 (English, a package), or a hub's name o
 data:
   source: {json.dumps(source, ensure_ascii=False)}
   columns: {columns}
-  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, keys
+  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, addresses, keys
   overlong: cut                        # cut | drop: texts longer than finetune.context lose their end, or are left out
   split: {{validation: 0.1, test: 0.1{by}}}   # label by label, so that each stands in every part
 finetune:

@@ -56,7 +56,9 @@ def why(path: Path, name: str, runs: Path, *, as_json: bool = False) -> None:
     source = next((each for each in held[0].stands if not each.made_from), stand)
     record = record_at(loaded.recipe.data, loaded.folder, source.origin)
     same = record is not None and row_id(dict(record.fields), record.origin) == (source.made_from or source.id)
-    changes = list(walk(loaded.recipe.data, loaded.recipe.task, record)) if record is not None and same else []
+    changes: list[Change] = []
+    if record is not None and same:
+        changes = list(walk(loaded.recipe.data, loaded.recipe.task, record, base_dir=loaded.folder))
     if as_json:
         print(json.dumps(_as_json(source, held, changes, same), ensure_ascii=False, indent=1))
         return
