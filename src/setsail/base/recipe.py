@@ -48,7 +48,9 @@ class Data(Part):
     """Where rows come from and what is done to them before anything is trained."""
 
     source: str
-    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text_label", "text"] = "auto"
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "squad", "text_label", "text"] = (
+        "auto"
+    )
     columns: dict[str, str] = {}
     encoding: str = "auto"
     system: str | None = None
