@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from data import file_makers as made
 from setsail.base.errors import DataError
 from setsail.data.containers import Contents, content_of, read_file
-from setsail.data.readers.apart import read_apart
+from setsail.data.readers import apart
 from setsail.data.readers.cells import text_of
 from setsail.data.row import Drop, Record, row_id
 
@@ -116,7 +116,7 @@ def test_a_cell_far_away_cannot_take_all_memory() -> None:
     """A sheet of two cells, one in the last corner, is 17 thousand million cells to the library that reads it."""
     data = made.xlsx_of({"One": [["a"], ["b"]]}, last_cell="XFD1048576")
     with pytest.raises(DataError, match="more than 1 GiB of memory"):
-        list(read_apart("cells", data, "a.xlsx", memory_bytes=1 << 30))
+        list(apart.read_apart("cells", data, "a.xlsx", memory_bytes=1 << 30))
 
 
 @MANY
@@ -232,3 +232,13 @@ def test_a_gzipped_page_is_read_too(tmp_path: Path) -> None:
 
 def test_the_maker_of_xls_writes_what_the_standard_says() -> None:
     assert made.xls_of([["a"]])[:8] == struct.pack(">Q", 0xD0CF11E0A1B11AE1)
+
+
+def test_what_a_child_gives_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "MAX_BYTES", 200)
+    data = made.xlsx_of({"One": [["a"], ["x" * 100], ["y" * 100]]})
+    with pytest.raises(DataError, match="unpacks to more than"):
+        list(apart.read_apart("cells", data, "a.xlsx"))
+    monkeypatch.setattr(apart, "MAX_FILE_BYTES", 10)
+    with pytest.raises(DataError, match="at most"):
+        list(apart.read_apart("cells", data, "a.xlsx"))

@@ -19,10 +19,11 @@ from typing import Any
 from setsail.base.errors import DataError
 
 MAX_FILE_BYTES = 512 << 20
+MAX_BYTES = 4 << 30
 MEMORY_BYTES = 4 << 30
 CPU_SECONDS = 600
 _CHILD = f"from {__name__} import main; main()"
-_TOO_MUCH = "it needs more than {memory:.3g} GiB of memory or {seconds} seconds to be read: refused"
+_ENDED = "reading it ended early: it is broken, or needs more than {memory:.3g} GiB of memory or {seconds} seconds"
 
 
 class Unreadable(Exception):
@@ -56,13 +57,17 @@ def read_apart(
             finally:
                 child.kill()
     if not last:
-        too_much = _TOO_MUCH.format(memory=memory_bytes / (1 << 30), seconds=cpu_seconds)
-        raise DataError(too_much, place=place, hint="save it in another format, or fetch it again")
+        ended = _ENDED.format(memory=memory_bytes / (1 << 30), seconds=cpu_seconds)
+        raise DataError(ended, place=place, hint="save it in another format, or fetch it again")
 
 
 def _values(lines: Any, place: str) -> Iterator[Any]:
     """The child's values, and at the end whether it came to its end."""
+    num_bytes = 0
     for line in lines:
+        num_bytes += len(line)
+        if num_bytes > MAX_BYTES:
+            raise DataError("the file unpacks to more than 4 GiB: refused", place=place, hint="split it")
         if not line.endswith(b"\n"):
             return False
         kind, value = json.loads(line)
