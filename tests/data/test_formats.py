@@ -127,3 +127,38 @@ def test_any_record_is_one_row_or_one_drop_with_the_same_id(first: str, value: o
     assert one.id == two.id and one.origin == "f:1"
     if isinstance(one, Row):
         assert bool(one.messages) != bool(one.text)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "hint"),
+    [
+        (["translation"], "pairs of languages in one column", "prompt: en, completion: zh"),
+        (["id", "en", "zh"], r"aligned columns \(en, zh\)", "data.columns: {prompt: en, completion: zh}"),
+        (["原文", "译文"], r"aligned columns \(原文, 译文\)", "{prompt: 原文, completion: 译文}"),
+        (["head", "relation", "tail"], "triples of a knowledge graph", "as sentences in a column text"),
+        (["prompt", "chosen", "rejected"], "preference pairs", "completion: chosen"),
+    ],
+)
+def test_what_is_known_and_cannot_be_used_yet_is_said_with_what_works(
+    columns: list[str], words: str, hint: str
+) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        recognise(columns)
+    assert hint in str(caught.value.hint)
+
+
+def test_squad_is_a_question_about_a_text() -> None:
+    form = recognise(["id", "title", "context", "question", "answers"])
+    assert form.name == "squad"
+    fields = {
+        "context": "启航始于2026年。",
+        "question": "何时？",
+        "answers": {"text": ["2026年", "那年"], "answer_start": [4, 0]},
+    }
+    row = to_row(Record("a:1", fields), form)
+    assert isinstance(row, Row)
+    assert [m["content"] for m in row.messages] == ["启航始于2026年。\n\n何时？", "2026年"]
+    nested = to_row(Record("a:1", {**fields, "answers": [{"text": "2026年"}]}), form)
+    assert isinstance(nested, Row) and nested.messages[1]["content"] == "2026年"
+    for none in ({"text": []}, None, "x", {"text": 3}, []):
+        assert isinstance(to_row(Record("a:1", {**fields, "answers": none}), form), Drop)

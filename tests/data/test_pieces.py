@@ -25,9 +25,9 @@ from setsail.base.log import Log
 from setsail.base.recipe import Data
 from setsail.data import pieces
 from setsail.data.containers import Item, read_file
+from setsail.data.folder import SourceFile
 from setsail.data.pieces import plan, read_piece
 from setsail.data.prepare import prepare
-from setsail.data.sources import SourceFile
 from setsail.data.summary import Summary
 
 Prepare = Callable[..., Summary]
@@ -40,7 +40,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_pieces(path: Path, encoding: str = "auto") -> list[Item]:
     tasks = plan([SourceFile(path, path.name)], encoding=encoding, scratch=path.parent / "scratch")
-    return [item for task in tasks for piece in task for item in read_piece(piece).items]
+    return [item for task in tasks for piece in task for _, read in read_piece(piece) for item in read.items]
 
 
 def same(path: Path, encoding: str = "auto") -> int:

@@ -107,7 +107,9 @@ class Data(Part):
     """
 
     source: str
-    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "text_label", "text"] = "auto"
+    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "squad", "text_label", "text"] = (
+        "auto"
+    )
     columns: dict[str, str] = {}
     encoding: str = "auto"
     system: str | None = None

@@ -1,8 +1,8 @@
-"""What holds records: csv, tsv, json, jsonl, parquet, arrow, txt and md files.
+"""What holds records: csv, tsv, json, jsonl, parquet, arrow, txt and md; and the names of all that can be read.
 
-Each reader gives `Record`s with the line they stood on, or a `Drop` for what is broken. What does not live here: what
-the columns mean (`formats.py`), which files are read (`sources.py`). The invariant: every record of a file comes out
-once, as one or the other.
+Each reader gives `Record`s with the line they stood on, or a `Drop` for what is broken. Not here: readers of whole
+files (`readers/`, one file a kind), what the columns mean (`formats.py`), which files are read (`sources.py`).
+The invariant: every record of a file comes out once, as one or the other.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -23,7 +26,7 @@ from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
 from setsail.data import encoding as encodings
 from setsail.data.row import Drop, Record, drop_at, row_id
-from setsail.data.unpack import MAX_BYTES, read_bytes
+from setsail.data.unpack import COMPRESSED, MAX_BYTES, read_bytes, regular
 
 Item = Record | Drop
 
@@ -63,10 +66,21 @@ WHOLE = Opening()
 
 def container_of(path: Path) -> str | None:
     """The container that a file's name promises, or None: "tickets.csv.gz" is a csv."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] == ".gz":
+    return container_named(path.name)
+
+
+def container_named(name: str) -> str | None:
+    """The container that a name promises, or None."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
     return _SUFFIXES.get(suffixes[-1]) if suffixes else None
+
+
+def worth_reading(names: Iterable[str]) -> set[str]:
+    """The names among these that are read: where tables lie, they alone, since a README or a licence lies beside."""
+    readable = {name: container for name in names if (container := container_named(name))}
+    return {name for name, container in readable.items() if container not in _PROSE} or set(readable)
 
 
 def read_file(path: Path, place: str, *, encoding: str = "auto") -> Contents:
@@ -80,11 +94,28 @@ def read_file(path: Path, place: str, *, encoding: str = "auto") -> Contents:
     if container is None:
         raise DataError(
             f'"{place}" is not a kind of file that can be read',
-            hint="known: " + ", ".join(sorted(_SUFFIXES)) + ", each also with .gz",
+            hint="known: " + ", ".join(sorted(_SUFFIXES)) + f"; the texts among them also with {', '.join(COMPRESSED)}",
         )
     if container in _TABLES:
         return Contents(container, "", tuple(_read_table(path, place, container)))
-    data = read_bytes(path, place)
+    return content_of(read_bytes(path, place), path.name, place, encoding=encoding)
+
+
+def content_of(data: bytes, name: str, place: str, *, encoding: str = "auto") -> Contents:
+    """Every record of a file's unpacked bytes, in the container that its name promises.
+
+    Raises:
+        DataError: as `read_file`.
+    """
+    container = container_named(name)
+    assert container is not None, name
+    if container in _TABLES:
+        return Contents(container, "", tuple(_read_table(pa.BufferReader(data), place, container)))
+    if container in _READERS:
+        items = tuple(_checked(item) for item in reader_of(container)(data, place, encoding=encoding))
+        if not items:
+            raise DataError("the file holds no rows", place=place, hint="name a file that holds rows")
+        return Contents(container, "", items)
     decoded = encodings.decode(data, encoding=encoding, place=place)
     try:
         items = items_in(decoded.text, place, container)
@@ -102,6 +133,12 @@ def read_file(path: Path, place: str, *, encoding: str = "auto") -> Contents:
 def items_in(text: str, place: str, container: str, opening: Opening = WHOLE) -> list[Item]:
     """Every record of a text file, or of a piece of one."""
     return [_checked(item) for item in _TEXTS[container](text, place, opening)]
+
+
+def reader_of(container: str) -> Callable[..., Iterator[Item]]:
+    """The reader of whole files of a kind: `read(data, place, *, encoding)`."""
+    module, name = _READERS[container].split(":")
+    return getattr(import_module(f"setsail.data.readers.{module}"), name)
 
 
 def _checked(item: Item) -> Item:
@@ -178,11 +215,11 @@ def header_of(cells: Sequence[str], place: str, number: int) -> tuple[str, ...]:
     Raises:
         DataError: a name twice.
     """
-    header = tuple(cell.strip() for cell in cells)
-    twice = sorted({name for name in header if header.count(name) > 1})
+    header = tuple(cell.strip() or f"column {count}" for count, cell in enumerate(cells, start=1))
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise DataError(
-            f"the header names a column twice: {', '.join(map(repr, twice))}",
+            f"the header names a column twice: {', '.join(map(repr, twice[:5]))}",
             place=f"{place}:{number}",
             hint="give every column a name of its own",
         )
@@ -289,15 +326,14 @@ def _blocks(
             block.append(line)
 
 
-def _read_table(path: Path, place: str, container: str) -> Iterator[Item]:
-    if path.suffix.lower() == ".gz":
-        raise DataError(f"a {container} file is not gzipped as a whole", place=place, hint="gunzip it first")
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty", place=place, hint="name a file that holds rows")
+def _read_table(source: Path | pa.BufferReader, place: str, container: str) -> Iterator[Item]:
+    if isinstance(source, Path):
+        _refuse_untabular(source, place, container)
     number, num_bytes = 0, 0
     try:
         with explained_os_errors(f'reading "{place}"'):
-            for batch in _TABLES[container](path):
+            for batch in _TABLES[container](source):
+                batch.validate(full=True)  # offsets that point outside would end the process, not raise
                 num_bytes += batch.nbytes
                 if num_bytes > MAX_BYTES:
                     raise DataError("the file unpacks to more than 4 GiB: refused", place=place, hint="split it")
@@ -321,19 +357,26 @@ def read_groups(path: Path, place: str, groups: range, *, first_row: int) -> Con
     return Contents("parquet", "", tuple(items))
 
 
-def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+def _refuse_untabular(path: Path, place: str, container: str) -> None:
+    if path.suffix.lower() in COMPRESSED:
+        raise DataError(f"a {container} file is not compressed as a whole", place=place, hint="unpack it first")
+    if regular(path, place).st_size == 0:
+        raise DataError("the file is empty", place=place, hint="name a file that holds rows")
+
+
+def _parquet_batches(source: Path | pa.BufferReader) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(source) as file:
         yield from file.iter_batches(batch_size=_BATCH_ROWS)
 
 
-def _arrow_batches(path: Path) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(source: Path | pa.BufferReader) -> Iterator[pa.RecordBatch]:
     """Both shapes of Arrow's own format: the file with a footer, and the stream that `datasets` writes."""
-    with pa.memory_map(str(path)) as source:
+    with pa.memory_map(str(source)) if isinstance(source, Path) else source as mapped:
         try:
-            file = pa.ipc.open_file(source)
+            file = pa.ipc.open_file(mapped)
         except pa.ArrowInvalid:
-            source.seek(0)
-            yield from pa.ipc.open_stream(source)
+            mapped.seek(0)
+            yield from pa.ipc.open_stream(mapped)
             return
         for index in range(file.num_record_batches):
             yield file.get_batch(index)
@@ -347,7 +390,20 @@ _TEXTS: dict[str, Callable[[str, str, Opening], Iterator[Item]]] = {
     "txt": _read_txt,
     "md": _read_md,
 }
-_TABLES: dict[str, Callable[[Path], Iterator[pa.RecordBatch]]] = {"parquet": _parquet_batches, "arrow": _arrow_batches}
+_TABLES: dict[str, Callable[[Any], Iterator[pa.RecordBatch]]] = {"parquet": _parquet_batches, "arrow": _arrow_batches}
+# Readers of whole files, as module:function under setsail.data.readers; each is imported when a file needs it.
+_READERS = {
+    "workbook": "workbook:read",
+    "html": "html:read",
+    "mbox": "mail:read_mbox",
+    "eml": "mail:read_eml",
+    "pdf": "documents:read_pdf",
+    "docx": "documents:read_docx",
+    "zip": "archive:read",
+    "tar": "archive:read",
+}
+# What holds running text: in a folder, tables are read rather than these.
+_PROSE = {"txt", "md", "html", "mbox", "eml", "pdf", "docx"}
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -359,4 +415,18 @@ _SUFFIXES = {
     ".arrow": "arrow",
     ".txt": "txt",
     ".md": "md",
+    ".xlsx": "workbook",
+    ".xls": "workbook",
+    ".ods": "workbook",
+    ".html": "html",
+    ".htm": "html",
+    ".mbox": "mbox",
+    ".eml": "eml",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".zip": "zip",
+    ".tar": "tar",
+    ".tgz": "tar",
+    ".tbz2": "tar",
+    ".txz": "tar",
 }

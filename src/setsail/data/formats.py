@@ -21,6 +21,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sharegpt": (("conversations",), ("system",)),
     "alpaca": (("instruction", "output"), ("input", "system", "history")),
     "prompt_completion": (("prompt", "completion"), ("system",)),
+    "squad": (("question", "context", "answers"), ("system",)),
     "text_label": (("text", "label"), ()),
     "text": (("text",), ()),
 }
@@ -31,6 +32,23 @@ _OTHER_NAMES = {
     "completion": ("answer", "response", "reply"),
     "text": ("文本", "内容"),
     "label": ("category", "class", "intent", "标签", "类别"),
+}
+# Columns that are known and that no task can use as they are: what they are, and what works instead.
+_KNOWN_BUT_UNUSED = (
+    (
+        ("translation",),
+        "pairs of languages in one column (translation) cannot be used yet",
+        "write each language as a column of its own, then data.columns: {prompt: en, completion: zh}",
+    ),
+    (
+        ("head", "relation", "tail"),
+        "triples of a knowledge graph (head, relation, tail) cannot be used yet",
+        "write them as sentences in a column text, or as questions and answers in prompt and completion",
+    ),
+)
+_LANGUAGES = {
+    *("en", "zh", "de", "fr", "es", "ja", "ko", "ru", "it", "pt", "ar", "vi", "th", "zh-cn", "zh-tw"),
+    *("english", "chinese", "source", "target", "src", "tgt", "中文", "英文", "原文", "译文"),
 }
 _ROLES = {
     "system": "system",
@@ -186,6 +204,18 @@ def _column(part: str, found: list[str], mapped: Mapping[str, str]) -> str | Non
 
 def _nothing_fits(found: list[str], name: str, place: str) -> DataError:
     wanted = " or ".join(" and ".join(FORMATS[n][0]) for n in ([name] if name != "auto" else FORMATS))
+    lowered = {column.casefold() for column in found}
+    for columns, words, hint in _KNOWN_BUT_UNUSED:
+        if lowered.issuperset(columns):
+            return DataError(f"{words}; found: {_listed(found)}", place=place, hint=hint)
+    languages = [column for column in found if column.casefold() in _LANGUAGES]
+    if len(languages) == 2:
+        first, second = languages
+        return DataError(
+            f"aligned columns ({first}, {second}) do not say which is the question",
+            place=place,
+            hint=f"say it: data.columns: {{prompt: {first}, completion: {second}}}",
+        )
     return DataError(
         f"no columns for {wanted}; found: {_listed(found)}",
         place=place,
@@ -275,6 +305,18 @@ def _from_pair(parts: Mapping[str, object]) -> list[Message]:
     ]
 
 
+def _from_squad(parts: Mapping[str, object]) -> list[Message]:
+    """The text and the question about it; the answer is the first of those given, and none is no answer."""
+    answers = parts["answers"]
+    texts = answers.get("text") if isinstance(answers, dict) else answers
+    texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in _list(texts, "answers")]
+    asked = [_text(parts["context"], "context"), _text(parts["question"], "question")]
+    return [
+        Message(role="user", content="\n\n".join(text for text in asked if text.strip())),
+        Message(role="assistant", content=_text(texts[0], "answers") if texts else ""),
+    ]
+
+
 def _require_answered(turns: list[Message]) -> None:
     if not turns:
         raise Unfit("no_answer", "no turn at all")
@@ -295,4 +337,5 @@ _READERS: dict[str, Callable[[Mapping[str, object]], list[Message]]] = {
     "sharegpt": _from_turns,
     "alpaca": _from_alpaca,
     "prompt_completion": _from_pair,
+    "squad": _from_squad,
 }

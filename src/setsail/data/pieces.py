@@ -26,11 +26,12 @@ from setsail.data.containers import (
     delimiter_of,
     header_of,
     items_in,
-    read_file,
     read_groups,
 )
-from setsail.data.sources import SourceFile
-from setsail.data.unpack import kept_copy, unpack_to, write_copy
+from setsail.data.folder import SourceFile
+from setsail.data.given import in_part
+from setsail.data.sources import read_source_file
+from setsail.data.unpack import COMPRESSED, kept_copy, unpack_to, write_copy
 
 PIECE_BYTES = 8 << 20
 _BY_LINE = {"jsonl", "csv", "tsv", "txt"}
@@ -82,24 +83,26 @@ def plan(files: Sequence[SourceFile], *, encoding: str, scratch: Path) -> list[t
     return [*tasks, tuple(together)] if together else tasks
 
 
-def read_piece(piece: Piece) -> Contents:
-    """Every record of a piece.
+def read_piece(piece: Piece) -> Iterator[tuple[str, Contents]]:
+    """Every record of a piece, by the place that its origins carry; of an archive, each file in it.
 
     Raises:
         DataError: as `containers.read_file`.
     """
     if piece.end is None:
-        return read_file(piece.path, piece.file.place, encoding=piece.encoding or "auto")
+        yield from read_source_file(piece.file, piece.encoding or "auto")
+        return
+    place = piece.file.place
     if piece.container == "parquet":
-        return read_groups(
-            piece.path, piece.file.place, range(piece.start, piece.end), first_row=piece.opening.first_line
-        )
-    with explained_os_errors(f'reading "{piece.file.place}"'), piece.path.open("rb") as file:
-        file.seek(piece.start)
-        data = file.read(piece.end - piece.start)
-    decoded = encodings.decode(data, encoding=piece.encoding, place=piece.file.place)
-    items = items_in(decoded.text, piece.file.place, piece.container, piece.opening)
-    return Contents(piece.container, piece.stated or piece.encoding, tuple(items), decoded.num_invalid_bytes)
+        read = read_groups(piece.path, place, range(piece.start, piece.end), first_row=piece.opening.first_line)
+    else:
+        with explained_os_errors(f'reading "{place}"'), piece.path.open("rb") as file:
+            file.seek(piece.start)
+            data = file.read(piece.end - piece.start)
+        decoded = encodings.decode(data, encoding=piece.encoding, place=place)
+        items = items_in(decoded.text, place, piece.container, piece.opening)
+        read = Contents(piece.container, piece.stated or piece.encoding, tuple(items), decoded.num_invalid_bytes)
+    yield place, replace(read, items=in_part(read.items, piece.file.part))
 
 
 def _num_bytes(piece: Piece) -> int:
@@ -115,10 +118,10 @@ def _pieces(file: SourceFile, encoding: str, scratch: Path) -> Iterator[Piece]:
     if container == "parquet":
         yield from _row_groups(piece)
         return
-    if container not in _BY_LINE or _num_bytes(piece) <= PIECE_BYTES // (8 if path.suffix.lower() == ".gz" else 1):
+    if container not in _BY_LINE or _num_bytes(piece) <= PIECE_BYTES // (8 if path.suffix.lower() in COMPRESSED else 1):
         yield piece
         return
-    if path.suffix.lower() == ".gz":
+    if path.suffix.lower() in COMPRESSED:
         path = unpack_to(path, file.place, scratch)
     known = encoding if encoding != "auto" else _encoding_of(path, file.place)
     if codecs.lookup(known).name.startswith("utf-16"):

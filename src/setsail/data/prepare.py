@@ -122,7 +122,7 @@ def _make_shards(data: Data, task: str, base_dir: Path, scratch: Path, log: Log,
 
 
 def _tasks(data: Data, base_dir: Path, scratch: Path) -> list[Task]:
-    if not sources.has_files(data):
+    if not sources.has_files(data, base_dir):
         return [Task(0)]
     planned = plan(sources.find(data.source, base_dir).files, encoding=data.encoding, scratch=scratch / "unpacked")
     return [Task(number, pieces) for number, pieces in enumerate(planned)]
@@ -142,7 +142,7 @@ def _first_columns(tasks: Sequence[Task]) -> dict[str, tuple[str, ...]]:
     """For each file in several pieces whose lines may differ, the columns in its first piece."""
     firsts = [piece for task in tasks for piece in task.pieces if not piece.is_whole and piece.number == 0]
     return {
-        piece.file.place: columns_of(read_piece(piece).items)
+        piece.file.place: columns_of(item for _, read in read_piece(piece) for item in read.items)
         for piece in firsts
         if piece.container not in _CANNOT_DIFFER
     }

@@ -114,7 +114,7 @@ def _turned(item: Item, form: Format, data: Data) -> Known | Drop:
         if math.isnan(time):
             return Drop(row.id, row.origin, "no_time", f"{data.split.time} is no date: {str(value)[:40]!r}")
     stratum = "" if data.split.stratify is None else _hashed(str(item.fields.get(data.split.stratify)))
-    return Known(row, time=time, stratum=stratum)
+    return Known(row, part=item.part, time=time, stratum=stratum)
 
 
 def seconds_of(value: object) -> float:

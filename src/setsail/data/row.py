@@ -49,11 +49,16 @@ Message = dict[str, str]  # one turn of a conversation: `role`, one of ROLES, an
 
 @dataclass(frozen=True)
 class Record:
-    """One record as a source holds it: named fields, not yet a conversation. `group` is a source's own split group."""
+    """One record as a source holds it: named fields, not yet a conversation.
+
+    `group` is a source's own split group; `part` is the part that the source itself gives it to (train, validation or
+    test), or "".
+    """
 
     origin: str
     fields: Mapping[str, object]
     group: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)

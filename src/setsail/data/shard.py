@@ -118,7 +118,7 @@ def _read(job: Job, task: Task) -> Iterator[tuple[str, Contents]]:
     if not task.pieces:
         yield from sources.read(job.data, job.base_dir)
     for piece in task.pieces:
-        yield piece.file.place, read_piece(piece)
+        yield from read_piece(piece)
 
 
 def _account_of(part: Part) -> PartAccount:

@@ -136,11 +136,11 @@ def _texts(value: object) -> Iterator[str]:
 
 def _contents(data: Data, base_dir: Path, *, only: str = "") -> Iterator[tuple[str, Contents]]:
     """The source's parts, piece by piece; those of one file where `only` names it."""
-    if not sources.has_files(data):
+    if not sources.has_files(data, base_dir):
         yield from sources.read(data, base_dir)
         return
-    files = [file for file in sources.find(data.source, base_dir).files if only in ("", file.place)]
+    files = [file for file in sources.find(data.source, base_dir).files if only.startswith(file.place) or not only]
     with tempfile.TemporaryDirectory() as scratch:
         for task in plan(files, encoding=data.encoding, scratch=Path(scratch)):
             for piece in task:
-                yield piece.file.place, read_piece(piece)
+                yield from read_piece(piece)

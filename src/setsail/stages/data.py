@@ -10,6 +10,7 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.errors import DataError
 from setsail.data.prepare import prepare
+from setsail.data.privacy.options import key_mark
 from setsail.data.row import Row, read_rows
 from setsail.data.sources import fingerprint
 from setsail.stages.stage import StageSpec, Voyage, make
@@ -43,8 +44,9 @@ def make_data(voyage: Voyage) -> Artifact:
         kind="data",
         recipe={"task": recipe.task, "seed": recipe.seed, "data": recipe.data.model_dump(mode="json")},
         parents={},
-        facts={"source": source},
-        version=3,  # rows have marks
+        facts={"source": source, "keys": key_mark(recipe.data, folder)},
+        version=4,  # in pieces
+        resumable=True,
     )
     return make(voyage, spec, build)
 

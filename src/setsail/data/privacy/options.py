@@ -44,3 +44,14 @@ def vault_key(vault: recipe.Vault, base_dir: Path) -> Key:
         RecipeError: the key is missing or too short.
     """
     return key_from(vault.key_file, vault.key_env, base_dir=base_dir, place="data.vault")
+
+
+def key_mark(data: recipe.Data, base_dir: Path) -> str:
+    """What changes when the key of pseudonyms or of a vault does, and tells nothing of it; "" where there is none."""
+    secrets = []
+    if data.redact.mode == "pseudonymise":
+        redactor = redactor_of(data.redact, base_dir)
+        secrets = [redactor.key] if redactor else []
+    if data.vault is not None:
+        secrets.append(_stretched(vault_key(data.vault, base_dir)))
+    return hashlib.sha256(b"setsail mark of keys\0" + b"\0".join(secrets)).hexdigest() if secrets else ""
