@@ -24,19 +24,21 @@ def extend_embeddings(model: PreTrainedModel, pieces: Mapping[int, Sequence[int]
     Raises:
         ModelError: a new token stands for one that the model does not have.
     """
-    num_rows = model.get_input_embeddings().weight.shape[0]
-    assert isinstance(num_rows, int)
+    num_rows = len(_matrices(model)[0])
     unknown = next((old for olds in pieces.values() for old in olds if old >= num_rows), None)
     if unknown is not None:
         raise ModelError(f"a new token is made of token {unknown}, the model has {num_rows:,}")
     needed = max(pieces, default=0) + 1
     if needed > num_rows:
         model.resize_token_embeddings(needed, mean_resizing=False)
-    matrices = [model.get_input_embeddings().weight]
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is not matrices[0]:
-        matrices.append(head.weight)
-    for matrix in matrices:
-        assert isinstance(matrix, torch.Tensor)
+    for matrix in _matrices(model):
         for new, olds in pieces.items():
             matrix[new] = matrix[list(olds)].float().mean(0).to(matrix.dtype)
+
+
+def _matrices(model: PreTrainedModel) -> list[torch.Tensor]:
+    """The embeddings of the input, and those of the output where they are not the same."""
+    modules = (model.get_input_embeddings(), model.get_output_embeddings())
+    weights = [module.weight for module in modules if module is not None]
+    assert all(isinstance(weight, torch.Tensor) for weight in weights)
+    return weights[:1] if len(weights) == 2 and weights[0] is weights[1] else weights  # pyright: ignore[reportReturnType]

@@ -112,7 +112,8 @@ def learn_merges(
     library = _library()
     raw = [name.encode("utf-8") for name in names]
     joined, name_starts = np.frombuffer(b"".join(raw), np.uint8), np.cumsum([0, *map(len, raw)], dtype=np.int64)
-    symbols, starts, counts = (np.ascontiguousarray(part) for part in (symbols, starts, counts))
+    symbols = np.ascontiguousarray(symbols, np.int32)
+    starts, counts = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(counts, np.int64)
     words = (symbols.ctypes.data, starts.ctypes.data, counts.ctypes.data, len(counts))
     known = (joined.ctypes.data, name_starts.ctypes.data, len(names))
     learner = library.learner_run(*words, *known, vocabulary, min_frequency)
