@@ -59,7 +59,7 @@ def extend(tokenizer: Tokenizer, texts: Iterable[str], folder: Path, *, add: int
     if taken := {names[number] for number in pieces} & model["vocab"].keys():
         raise ModelError(f"texts hold the tokens {', '.join(sorted(taken))} as words", place=str(tokenizer.folder))
     # Added tokens as well: reading the file, the library would give those outside the vocabulary new numbers behind it.
-    model["vocab"] |= tokenizer.added_tokens | {names[number]: number for number in pieces}
+    model["vocab"] |= dict(tokenizer.added_tokens) | {names[number]: number for number in pieces}
     model["merges"] += [[names[left], names[right]] for left, right, _ in dict.fromkeys(merges)]
     tokenizer.save(folder)
     (folder / TOKENIZER_FILE).write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
