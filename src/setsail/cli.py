@@ -131,6 +131,7 @@ def _stage_verb(name: str, words: str) -> None:
 
 for _name, _words in {
     "prepare": "Read, clean, mask, de-duplicate and split the data.",
+    "tokenizer": "Learn a tokenizer from the rows, or add tokens to a base's, and report what it does.",
     "pretrain": "Teach a new or an existing model the language of plain text.",
     "finetune": "Teach the base model the rows.",
     "export": "Merge the adapter and write the files that others load.",

@@ -223,6 +223,29 @@ class New(Part):
     vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] = 8192
 
 
+class Tokenizer(Part):
+    """The tokenizer learned from the rows. Without `vocabulary`, its size is chosen by measuring.
+
+    `extend` names a base whose tokenizer gets `add` more tokens instead. `special_tokens` and a chat `template` (a
+    packaged one or a file) are put into it; the report compares it with tokenizers in the folders of `compare`.
+    """
+
+    kind: Literal["bpe", "unigram", "wordpiece"] = "bpe"
+    vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] | None = None
+    min_frequency: Annotated[int, _Number, Field(ge=0)] = 0
+    special_tokens: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    template: str | None = None
+    extend: str | None = None
+    add: PositiveInt = 500
+    compare: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _extends_or_begins(self) -> Tokenizer:
+        if self.extend is not None and (self.kind != "bpe" or self.vocabulary is not None):
+            raise ValueError("extend adds merges to a byte-level BPE: leave kind and vocabulary out, say add")
+        return self
+
+
 class Evaluate(Part):
     """What is measured on the held-out test; generation is greedy."""
 
@@ -284,12 +307,22 @@ def _refuse_unfit_for_classify(recipe: Recipe) -> None:
         raise ValueError("a classifier writes nothing: leave finetune.watch.samples out")
 
 
+def _refuse_unfit_for_a_new_base(base: New, tokenizer: Tokenizer) -> None:
+    if tokenizer.kind != "bpe" or tokenizer.extend is not None:
+        raise ValueError(
+            "a new base is measured in bits per byte and takes a byte-level tokenizer: tokenizer.kind: bpe"
+        )
+    if "vocabulary" in base.model_fields_set:
+        raise ValueError("say tokenizer.vocabulary or base.vocabulary, not both")
+
+
 class Recipe(Part):
     """A whole voyage in one small file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: Literal["chat", "text", "classify"] = "chat"
     base: str | New = "smollm2-135m-instruct"
+    tokenizer: Tokenizer | None = None
     template: str | None = None
     seed: int = 1
     language: Literal["en", "zh"] = "en"
@@ -323,6 +356,8 @@ class Recipe(Part):
             self.pretrain.refuse_unused_corruption(self.base.kind)
         if self.task == "classify":
             _refuse_unfit_for_classify(self)
+        if isinstance(self.base, New) and self.tokenizer is not None:
+            _refuse_unfit_for_a_new_base(self.base, self.tokenizer)
         return self
 
     def resolved(self) -> dict[str, Any]:

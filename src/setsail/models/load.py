@@ -24,7 +24,7 @@ from setsail.models import attention, gguf_file, gguf_model, hub, packaged
 from setsail.models.kinds import AUTO_CLASSES, MODEL_CLASSES, kind_of
 from setsail.models.safetensors_file import layout_of, target_dtype, write_safetensors
 from setsail.models.sources import NOT_STATED, BaseSource, folder_licence, resolve_base
-from setsail.models.weights import read_json, weight_files
+from setsail.models.weights import SIDE_FILES, read_json, weight_files
 
 __all__ = ["BaseInfo", "BaseSource", "import_base", "load_gguf_model", "load_model", "resolve_base", "save_model"]
 
@@ -63,6 +63,24 @@ def import_base(name: str | BaseSource, out: Path, log: Log) -> BaseInfo:
     sizes = [torch.Size(shape).numel() for _, shape, _ in layout_of(out).values()]
     context = int(getattr(config, "max_position_embeddings", 0))
     return BaseInfo(source, kind, str((config.architectures or [""])[0]), sum(sizes), context, licence)
+
+
+def import_tokenizer(source: BaseSource, out: Path, log: Log) -> None:
+    """Writes a base's tokenizer alone, with its chat template, into a folder.
+
+    Raises: ModelError where the base has none that can be read.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if source.kind == "packaged":
+        packaged.verify(source.name, Path(source.location))
+    if source.kind == "gguf" or source.location.endswith(".gguf"):
+        gguf = gguf_file.read(Path(source.location))
+        _write_gguf_tokenizer(gguf, int(gguf_model.gguf_config(gguf).max_position_embeddings), out)
+        return
+    folder = folder_of(source, log)
+    for name in (*SIDE_FILES, "special_tokens_map.json"):
+        if name != "config.json" and (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
 
 
 def folder_of(source: BaseSource, log: Log) -> Path:
@@ -180,16 +198,20 @@ def _check_complete(model: PreTrainedModel, report: dict[str, Any], folder: Path
 def _import_gguf(path: Path, out: Path, log: Log) -> None:
     gguf = gguf_file.read(path)
     config = gguf_model.gguf_config(gguf)
-    tokenizer = gguf_model.gguf_tokenizer(gguf)
     layout = {name: (list(shape), torch.bfloat16) for name, shape in gguf_model.gguf_shapes(gguf, config).items()}
     write_safetensors(
         out / "model.safetensors", layout, lambda name: gguf_model.gguf_tensor(gguf, config, name), log=log
     )
     _write_json(out / "config.json", _portable(config.to_dict()))
-    tokenizer.save(str(out / "tokenizer.json"))
+    _write_gguf_tokenizer(gguf, int(config.max_position_embeddings), out)
+    _write_json(out / "generation_config.json", _generation_settings(config))
+
+
+def _write_gguf_tokenizer(gguf: gguf_file.GgufModel, context: int, out: Path) -> None:
+    gguf_model.gguf_tokenizer(gguf).save(str(out / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.max_position_embeddings,
+        "model_max_length": context,
         "clean_up_tokenization_spaces": False,
         "add_bos_token": False,
         **gguf_model.special_tokens(gguf),
@@ -198,7 +220,6 @@ def _import_gguf(path: Path, out: Path, log: Log) -> None:
     template = gguf.metadata.get("tokenizer.chat_template")
     if isinstance(template, str):
         (out / "chat_template.jinja").write_text(template, encoding="utf-8")
-    _write_json(out / "generation_config.json", _generation_settings(config))
 
 
 def copy_folder(folder: Path, out: Path, log: Log) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,31 +11,66 @@ from typing import Any
 import torch
 
 from setsail.base.artifact import Artifact
-from setsail.base.errors import ModelError
+from setsail.base.errors import ModelError, RecipeError
 from setsail.base.recipe import Kind, New
-from setsail.data.row import iterate_rows
 from setsail.models.classifier import import_encoder
-from setsail.models.load import import_base, resolve_base, save_model
+from setsail.models.load import import_base, load_model, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
 from setsail.models.new import build as build_model
-from setsail.models.pre_tokenizers import PRE_TOKENIZERS
+from setsail.models.resize import extend_embeddings
 from setsail.models.sources import BaseSource
 from setsail.models.weights import read_json
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.tokenizer import read_pieces
 from setsail.tokens.shape import with_chosen_template
 from setsail.tokens.template import read_template
-from setsail.tokens.tokenizer import Tokenizer, load
-from setsail.tokens.train import train_tokenizer
+from setsail.tokens.tokenizer import TOKENIZER_FILE, Tokenizer, load
 from setsail.train.schedule import default_encoder_rate
 
 LEARNING_RATES = "learning_rates"  # of a new model, by optimizer
-NEW_PRE_TOKENIZER = "qwen2"  # digits one by one, words of any script; llama.cpp and GGUF know it by this name
 
 
-def make_base(voyage: Voyage, data: Artifact) -> Artifact:
-    """The base model as a Hugging Face folder: one that exists, or a new one with a tokenizer learned from `data`."""
+def make_base(voyage: Voyage, tokenizer: Artifact | None) -> Artifact:
+    """The base model as a Hugging Face folder: one that exists, or a new one for the tokenizer of the recipe's rows."""
     base = voyage.recipe.base
-    return _make_new(voyage, base, data) if isinstance(base, New) else _take_existing(voyage, base)
+    if isinstance(base, New):
+        assert tokenizer is not None, "a new base has a tokenizer of its own"
+        return _make_new(voyage, base, tokenizer)
+    existing = _take_existing(voyage, base)
+    return existing if tokenizer is None else _extend(voyage, existing, tokenizer)
+
+
+def needs_tokenizer(voyage: Voyage) -> bool:
+    """Whether the recipe's base takes a tokenizer that is made here.
+
+    Raises:
+        RecipeError: the recipe asks for one that its base cannot take.
+    """
+    base, wanted = voyage.recipe.base, voyage.recipe.tokenizer
+    if isinstance(base, New) or wanted is None:
+        return isinstance(base, New)
+    if wanted.extend != base or voyage.recipe.task == "classify":
+        raise RecipeError(
+            f"the weights of {base} know their own tokenizer, not another one",
+            place=voyage.loaded.place("tokenizer"),
+            hint=f"tokenizer: {{extend: {base}}} adds tokens to it; base: {{new: 17m}} makes a model for yours",
+        )
+    return True
+
+
+def _extend(voyage: Voyage, existing: Artifact, tokenizer: Artifact) -> Artifact:
+    """A base with more tokens: its embeddings have a row for each, the mean of what it stands for."""
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        model = load_model(existing.path, dtype=torch.bfloat16)
+        extend_embeddings(model, read_pieces(tokenizer))
+        save_model(model, draft)
+        load(existing.path).save(draft)
+        shutil.copyfile(tokenizer.file(TOKENIZER_FILE), draft / TOKENIZER_FILE)
+        return {**existing.metrics, "num_parameters": model.num_parameters()}
+
+    parents = {"existing": existing, "tokenizer": tokenizer}
+    return make(voyage, StageSpec("base", {"base": voyage.recipe.base_name}, parents, {}), build)
 
 
 def _take_existing(voyage: Voyage, base: str) -> Artifact:
@@ -77,22 +113,13 @@ def _take_encoder(voyage: Voyage, base: str, source: BaseSource) -> Artifact:
     return make(voyage, StageSpec("base", {"base": base, "task": "classify"}, {}, facts), build)
 
 
-def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
-    """A model of the asked size with random weights, and a tokenizer learned from the training rows."""
+def _make_new(voyage: Voyage, base: New, made: Artifact) -> Artifact:
+    """A model of the asked size with random weights, for the tokenizer that was made."""
     recipe, log = voyage.recipe, voyage.log
 
     def build(draft: Path) -> Mapping[str, Any]:
-        # First what could be refused, then what takes time.
-        derive(base.kind, base.new, vocabulary=base.vocabulary, context=recipe.training.context)
-        texts = (row.text for row in iterate_rows(data.file("train.parquet")))
-        tokenizer = train_tokenizer(
-            texts,
-            draft,
-            vocabulary=base.vocabulary,
-            context=recipe.training.context,
-            pre_tokenizer=PRE_TOKENIZERS[NEW_PRE_TOKENIZER](),
-            kind=base.kind,
-        )
+        tokenizer = load(made.path)
+        tokenizer.save(draft)
         shape = derive(base.kind, base.new, vocabulary=tokenizer.num_tokens, context=recipe.training.context)
         log.say("\n".join(f"  {line}" for line in describe(shape).splitlines()))
         ids = _special_ids(tokenizer, base.kind)
@@ -111,7 +138,7 @@ def _make_new(voyage: Voyage, base: New, data: Artifact) -> Artifact:
         }
 
     settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}
-    return make(voyage, StageSpec("base", settings, {"data": data}, {}), build)
+    return make(voyage, StageSpec("base", settings, {"tokenizer": made}, {}), build)
 
 
 def _special_ids(tokenizer: Tokenizer, kind: Kind) -> SpecialIds:

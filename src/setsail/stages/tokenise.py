@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
-        loaded = load(tokenizer)
+        loaded, _ = load(tokenizer).quickened()
         for number in range(first, num_row_groups(rows), stride):
             make_shard(rows, number, loaded, Rendering(**settings), shards, vocabulary=vocabulary)
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent

@@ -85,8 +85,10 @@ def make_tokens(
         # Shards of rows that were cut into other groups are no use, though the rows be the same.
         shards = draft / f"shards-{data.manifest.files[rows.name]['sha256'][:12]}"
         shards.mkdir(exist_ok=True)
-        ids = tokenizer.backend.get_vocab(with_added_tokens=True).values()
-        work = _Work(rows, tokenizer, rendering, shards, 1 + max(ids), num_row_groups(rows))
+        quick, reason = tokenizer.quickened()
+        if reason:
+            voyage.log.say(f"  tokenising takes the slower way: {reason}")
+        work = _Work(rows, quick, rendering, shards, tokenizer.num_ids, num_row_groups(rows))
         _tokenise(voyage, work, num_processes or num_cores())
         made = [shard_at(shards, number) for number in range(work.num_shards)]
         write_account(draft, sum(map(read_account, made), Account()))

@@ -15,7 +15,7 @@ from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.stages import check, evaluate, restoration
-from setsail.stages.base import kind_of_base, make_base, refuse_to_write_text
+from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
 from setsail.stages.class_check import make_class_check
 from setsail.stages.class_scores import make_class_evaluation
 from setsail.stages.data import make_data
@@ -23,12 +23,14 @@ from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
 from setsail.stages.report import how_to_load, make_report
 from setsail.stages.stage import Voyage
+from setsail.stages.tokenizer import make_tokenizer
 from setsail.stages.training import make_training
 from setsail.train.parallel import World, joined
 
 # A verb to the stage with which it is done.
 ENDS = {
     "prepare": "data",
+    "tokenizer": "tokenizer",
     "finetune": "finetune",
     "pretrain": "pretrain",
     "export": "gguf",
@@ -96,7 +98,11 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     made["data"] = make_data(voyage)
     if until == "prepare":
         return made
-    made["base"] = make_base(voyage, made["data"])
+    if until == "tokenizer" or needs_tokenizer(voyage):
+        made["tokenizer"] = make_tokenizer(voyage, made["data"])
+    if until == "tokenizer":
+        return made
+    made["base"] = make_base(voyage, made.get("tokenizer"))
     if until == "export":
         refuse_to_write_text(made["base"])
     trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
