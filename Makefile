@@ -50,7 +50,7 @@ bench-train: $(STAMP) .benchvenv/.installed
 bench-ttl: $(STAMP) .benchvenv/.installed
 	$(BIN)/python benchmarks/ttl.py
 
-bench-data: $(STAMP) .benchvenv/.installed
+bench-data: $(STAMP) .datavenv/.installed
 	$(BIN)/python benchmarks/data.py
 
 bench-tokenizer: $(STAMP)
@@ -62,6 +62,11 @@ bench-tokenizer: $(STAMP)
 	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps litgpt==0.5.13
 	@touch $@
 
+.datavenv/.installed: benchmarks/data_peers.txt
+	$(PYTHON) -m venv .datavenv
+	.datavenv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/data_peers.txt
+	@touch $@
+
 fuzz: $(STAMP)
 	$(BIN)/python benchmarks/fuzz_readers.py
 
@@ -69,4 +74,4 @@ docs: $(STAMP)
 	$(BIN)/python scripts/reference.py
 
 clean:
-	rm -rf $(VENV) .benchvenv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .benchvenv .datavenv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
