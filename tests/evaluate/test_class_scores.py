@@ -18,7 +18,7 @@ from setsail.evaluate.class_scores import Truth
 from setsail.evaluate.classify import COMPARISONS, evaluate_classes
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.report.about_classes import classes_chapter
-from setsail.evaluate.report.words import Words
+from setsail.evaluate.report.words import words_in
 from setsail.evaluate.score import Plan
 
 LABELS = ("account", "billing", "delivery", "退款")
@@ -182,6 +182,6 @@ def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
 def test_the_chapter_has_a_table_for_each_thing(language, tmp_path: Path) -> None:
     _, evaluation = evaluation_of(tmp_path)
     assert evaluation.classes is not None
-    chapter = classes_chapter(evaluation.classes, Words(language))
+    chapter = classes_chapter(evaluation.classes, words_in(language))
     assert [len(block.rows) for block in chapter.blocks] == [4, 4, len(evaluation.classes.confusions), 2, 3]
     assert chapter.blocks[1].rows[0][1].text == str(evaluation.classes.matrix[0][0])

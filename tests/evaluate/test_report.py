@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import toy_evaluation as toy
 
+from setsail.base.page.markdown import fenced
 from setsail.data.summary import REASONS
 from setsail.evaluate.baseline import fit_nearest
 from setsail.evaluate.contamination import take_out
 from setsail.evaluate.evaluation import Evaluation
 from setsail.evaluate.report import Check, DataFacts, RenderedRow, ReportFacts, TrainingFacts, build
 from setsail.evaluate.report.drawing import Line, curve, running_mean, ticks
-from setsail.evaluate.report.markdown import fenced
 from setsail.evaluate.report.words import KNOWN, PHRASES
 from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.verdict import Language

@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from setsail.base.page.words import Language
 from setsail.evaluate import numbers
 from setsail.evaluate.interval import MIN_UNITS, Decision, Interval
 from setsail.evaluate.metrics import METRICS
-
-Language = Literal["en", "zh"]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from setsail.base.page.blocks import Block, Cell, Chapter, Column, Table
+from setsail.base.page.words import Words
 from setsail.evaluate import numbers
 from setsail.evaluate.class_scores import ClassReport
 from setsail.evaluate.interval import Interval
-from setsail.evaluate.report.blocks import Block, Cell, Chapter, Column, Table
-from setsail.evaluate.report.words import Words
 
 MOST_IN_MATRIX = 12  # labels whose names fit side by side on a page
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from setsail.base.page import drawing
+from setsail.base.page.blocks import Block, Bullets, Cell, Chapter, Column, Link, Passage, Prose, Table
+from setsail.base.page.words import Words
 from setsail.evaluate import numbers
-from setsail.evaluate.report import drawing
-from setsail.evaluate.report.blocks import Block, Bullets, Cell, Chapter, Column, Passage, Prose, Table
 from setsail.evaluate.report.facts import DataFacts, WaterfallStep
-from setsail.evaluate.report.words import Words
 
 
 def data_chapter(facts: DataFacts, words: Words) -> Chapter:
@@ -14,6 +14,8 @@ def data_chapter(facts: DataFacts, words: Words) -> Chapter:
     blocks: list[Block] = []
     if facts.source:
         blocks.append(Prose(words("source", source=facts.source)))
+    if facts.page:
+        blocks.append(Link(words("data_page"), facts.page))
     if facts.findings:
         blocks.append(Bullets(facts.findings))
     if facts.waterfall:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from setsail.base.page import drawing
+from setsail.base.page.blocks import Block, Cell, Chapter, Code, Column, Prose, Table
+from setsail.base.page.words import Words
 from setsail.evaluate import numbers
-from setsail.evaluate.report import drawing
-from setsail.evaluate.report.blocks import Block, Cell, Chapter, Code, Column, Prose, Table
 from setsail.evaluate.report.facts import Check, Command, FileFact, Licence, Origins, StageTime
-from setsail.evaluate.report.words import Words
 
 
 def faithfulness_chapter(checks: tuple[Check, ...], words: Words) -> Chapter:

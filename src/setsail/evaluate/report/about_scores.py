@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from setsail.base.page.blocks import Block, Bullets, Cell, Chapter, Column, Exchange, Part, Prose, Table, Tone
+from setsail.base.page.words import Words
 from setsail.evaluate import metrics, numbers, verdict
 from setsail.evaluate.evaluation import Evaluation, Sample
 from setsail.evaluate.interval import Interval
 from setsail.evaluate.metrics import METRICS, Metric
 from setsail.evaluate.report import drawing
-from setsail.evaluate.report.blocks import Block, Bullets, Cell, Chapter, Column, Exchange, Part, Prose, Table, Tone
-from setsail.evaluate.report.words import Words
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "not_shown": "open"}
 _ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "neither": ""}

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from setsail.base.page.blocks import Block, Cell, Chapter, Column, Figure, Prose, Table
+from setsail.base.page.words import Words
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.report import drawing
-from setsail.evaluate.report.blocks import Block, Cell, Chapter, Column, Figure, Prose, Table
 from setsail.evaluate.report.facts import CurvePoint, PlanFacts, TrainingFacts
-from setsail.evaluate.report.words import Words
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from setsail.base.files import explained_os_errors
+from setsail.base.page.html import to_html
+from setsail.base.page.markdown import to_markdown
 from setsail.evaluate.report.document import document
 from setsail.evaluate.report.facts import ReportFacts
-from setsail.evaluate.report.markdown import to_markdown
-from setsail.evaluate.report.page import to_html
 from setsail.evaluate.verdict import Language
 
 

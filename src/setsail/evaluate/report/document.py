@@ -5,6 +5,8 @@ This is the only place that knows the order of the page. Not here: HTML or Markd
 
 from __future__ import annotations
 
+from setsail.base.page.blocks import Chapter, Document, KeyFigure, Tone
+from setsail.base.page.words import Words
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation
 from setsail.evaluate.report.about_classes import classes_chapter
@@ -18,9 +20,8 @@ from setsail.evaluate.report.about_result import (
 )
 from setsail.evaluate.report.about_scores import TONES, samples_chapter, scores_chapter
 from setsail.evaluate.report.about_training import training_chapter
-from setsail.evaluate.report.blocks import Chapter, Document, KeyFigure, Tone
 from setsail.evaluate.report.facts import ReportFacts
-from setsail.evaluate.report.words import Words
+from setsail.evaluate.report.words import words_in
 
 KEY_METRICS = (
     ("macro_f1", "key_f1"),
@@ -33,7 +34,7 @@ KEY_METRICS = (
 
 def document(facts: ReportFacts, language: verdict.Language) -> Document:
     """The whole page in one language; chapters without content are left out."""
-    words = Words(language)
+    words = words_in(language)
     text, tone = _verdict(facts.evaluation, words)
     return Document(
         language=language,

@@ -1,4 +1,4 @@
-"""Small drawings as SVG text, from numbers alone: a bar, a dot with its interval, the training curve.
+"""Small drawings as SVG text, from numbers alone: a dot with its interval, the training curve.
 
 Colours and type come from the page's style sheet through class names, so that dark, light and print agree. Labels are
 escaped here; everything else is a number. Not here: which figure is drawn where.
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from setsail.base.page.drawing import HEIGHT, WIDTH, small
 from setsail.evaluate import numbers
 from setsail.evaluate.interval import Interval
 
-_SMALL_WIDTH, _SMALL_HEIGHT = 150, 14
 _LEFT, _RIGHT, _PANEL_TOP, _PANEL_HEIGHT, _FOOT = 46, 14, 44, 150, 34
 _MOST_POINTS = 400
 
@@ -30,29 +30,19 @@ class Line:
     smooth: int = 1
 
 
-def bar(part: float, whole: float, *, lost: float = 0.0) -> str:
-    """A bar of `part` out of `whole`, with what was `lost` at its end."""
-    scale = _SMALL_WIDTH / whole if whole > 0 else 0.0
-    kept, gone = part * scale, lost * scale
-    marks = f'<rect class="bar" x="0" y="3" width="{kept:.1f}" height="8"/>'
-    if gone > 0:
-        marks += f'<rect class="lost" x="{kept:.1f}" y="3" width="{gone:.1f}" height="8"/>'
-    return _small(marks)
-
-
 def whisker(interval: Interval, low: float, high: float, *, zero: bool = False, tone: str = "") -> str:
     """A dot on its interval, on the scale from `low` to `high`; `zero` marks where nothing differs."""
     span = (high - low) or 1.0
 
     def place(value: float) -> float:
-        return 5 + (value - low) / span * (_SMALL_WIDTH - 10)
+        return 5 + (value - low) / span * (WIDTH - 10)
 
     left, right, dot = place(interval.low), place(interval.high), place(interval.value)
-    marks = f'<line class="zero" x1="{place(0):.1f}" x2="{place(0):.1f}" y1="0" y2="{_SMALL_HEIGHT}"/>' if zero else ""
+    marks = f'<line class="zero" x1="{place(0):.1f}" x2="{place(0):.1f}" y1="0" y2="{HEIGHT}"/>' if zero else ""
     marks += f'<line class="whisker {tone}" x1="{left:.1f}" x2="{right:.1f}" y1="7" y2="7"/>'
     for end in (left, right):
         marks += f'<line class="whisker {tone}" x1="{end:.1f}" x2="{end:.1f}" y1="4" y2="10"/>'
-    return _small(marks + f'<circle class="dot {tone}" cx="{dot:.1f}" cy="7" r="3.4"/>')
+    return small(marks + f'<circle class="dot {tone}" cx="{dot:.1f}" cy="7" r="3.4"/>')
 
 
 def curve(panels: Sequence[Line], x_title: str) -> str:
@@ -89,11 +79,6 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     half, num = window // 2, len(values)
     spans = [(max(0, index - half), min(num, index + half + 1)) for index in range(num)]
     return [(sums[end] - sums[start]) / (end - start) for start, end in spans]
-
-
-def _small(marks: str) -> str:
-    size = f'width="{_SMALL_WIDTH}" height="{_SMALL_HEIGHT}" viewBox="0 0 {_SMALL_WIDTH} {_SMALL_HEIGHT}"'
-    return f'<svg class="small" {size} aria-hidden="true">{marks}</svg>'
 
 
 def _curve(panels: Sequence[Line], x_title: str, width: int) -> str:

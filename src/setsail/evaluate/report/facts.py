@@ -32,7 +32,8 @@ class RenderedRow:
 @dataclass(frozen=True)
 class DataFacts:
     """What went in, step by step; rows dropped and changed by reason, values masked by kind; findings in sentences; the
-    split; and rows as the model sees them. The reasons are the codes of `data.summary`."""
+    split; rows as the model sees them; and the file beside the report that tells all about the data. The reasons
+    are the codes of `data.summary`."""
 
     source: str = ""
     waterfall: tuple[WaterfallStep, ...] = ()
@@ -41,6 +42,7 @@ class DataFacts:
     redacted: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     split: Mapping[str, int] = field(default_factory=dict)
+    page: str = ""
     rendered: tuple[RenderedRow, ...] = ()
 
 

@@ -5,32 +5,16 @@ Every phrase has both languages (a test keeps it), and a figure enters a phrase 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from setsail.evaluate.verdict import Language
+from setsail.base.page.words import Language, Phrases, Words
+from setsail.data.page.words import NAMES
 
 
-@dataclass(frozen=True)
-class Words:
-    """The phrases of one language: `words("key", name=…)`; `known` translates a stage's or step's name if it can."""
-
-    language: Language
-
-    def __call__(self, key: str, **values: object) -> str:
-        return PHRASES[key][self.language == "zh"].format(**values)
-
-    def known(self, name: str) -> str:
-        """The name in this language if it is one of ours, else as it stands."""
-        pair = KNOWN.get(name)
-        return pair[self.language == "zh"] if pair else name
-
-    def joined(self, parts: list[str]) -> str:
-        """A list inside a sentence or a table cell."""
-        return ("；" if self.language == "zh" else "; ").join(parts)
+def words_in(language: Language) -> Words:
+    """The report's words in one language."""
+    return Words(language, PHRASES, KNOWN)
 
 
-PHRASES: Mapping[str, tuple[str, str]] = {
+PHRASES: Phrases = {
     "kind": ("Report of a voyage", "航行报告"),
     "contents": ("Contents", "目录"),
     "subtitle": ("From {base}, on {source}", "基座 {base}，数据 {source}"),
@@ -55,6 +39,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "key_time_note": ("all stages", "全部阶段"),
     # Data
     "data": ("What went in", "数据"),
+    "data_page": ("All about the rows: data.html", "关于样本的全部细节：data.html"),
     "source": ("Read from {source}.", "读自 {source}。"),
     "waterfall": (
         "Rows left after each step; the fainter end of a bar is what the step took out.",
@@ -264,55 +249,14 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "meaning": ("What it does", "作用"),
 }
 
-KNOWN: Mapping[str, tuple[str, str]] = {
+KNOWN: Phrases = {
+    **NAMES,
     "base": ("base", "基座"),
     "tuned": ("tuned", "微调"),
     "nearest": ("nearest neighbour", "最近邻"),
     "unigram": ("word frequency", "词频"),
     "tfidf": ("TF-IDF", "TF-IDF"),
     "majority": ("majority", "最常见标签"),
-    "contradictions": ("contradictory labels removed", "去除标签矛盾的文本"),
-    "train": ("train", "训练"),
-    "validation": ("validation", "验证"),
-    "test": ("test", "测试"),
-    # Steps of preparing, changes, and reasons, by the codes of `data`
-    "read": ("read", "读取"),
-    "understood": ("understood", "识别"),
-    "cleaned": ("cleaned", "清洗"),
-    "personal data": ("personal data masked", "个人信息脱敏"),
-    "exact copies": ("exact copies removed", "去除完全重复"),
-    "near copies": ("near copies removed", "去除近似重复"),
-    "max_rows": ("at most max_rows", "限制样本数"),
-    "line_ends": ("line ends made even", "统一换行"),
-    "control_characters": ("control characters removed", "去除控制字符"),
-    "unicode_form": ("Unicode made canonical (NFC)", "统一 Unicode 形式（NFC）"),
-    "white_space": ("white space tidied", "整理空白"),
-    "broken_json": ("not valid JSON", "不是有效的 JSON"),
-    "broken_csv": ("not valid csv", "不是有效的 csv"),
-    "ragged_row": ("more or fewer cells than the header", "单元格数与表头不符"),
-    "not_an_object": ("not a JSON object", "不是 JSON 对象"),
-    "invalid_bytes": ("bytes that are invalid in the file's encoding", "含有无效编码的字节"),
-    "lone_surrogate": ("half a surrogate pair", "含有残缺的代理对"),
-    "no_answer": ("no answer", "没有答案"),
-    "no_question": ("does not begin with a question", "不以问题开头"),
-    "empty_turn": ("an empty turn", "有空白的对话轮"),
-    "empty_text": ("no text", "没有文本"),
-    "no_label": ("no label", "没有标签"),
-    "contradictory_label": ("the same text under another label too", "同一文本另有不同标签"),
-    "late_system": ("a system turn in the middle", "系统消息出现在中间"),
-    "unknown_role": ("a turn of an unknown role", "未知的角色"),
-    "wrong_type": ("another type where text was expected", "应为文本却是其他类型"),
-    "tool_call": ("calls of tools", "含工具调用"),
-    "not_text": ("images or sound", "含图像或声音"),
-    "answer_too_short": ("answer too short", "答案过短"),
-    "answer_too_long": ("answer too long", "答案过长"),
-    "answer_is_elsewhere": ("only refers to another place", "仅指向别处"),
-    "empty_after_cleaning": ("empty after cleaning", "清洗后为空"),
-    "personal_data": ("personal data", "含个人信息"),
-    "exact_duplicate": ("exact copy of another row", "与另一样本完全重复"),
-    "near_duplicate": ("nearly the same as another row", "与另一样本近似重复"),
-    "over_max_rows": ("over data.max_rows", "超过 data.max_rows"),
-    "overlong": ("longer than the context", "超过上下文长度"),
     # Stages
     "data": ("prepare", "数据准备"),
     "finetune": ("fine-tune", "微调"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from importlib.resources import files
 
-from setsail.evaluate.report.blocks import (
+from setsail.base.page.blocks import (
     Bullets,
     Cell,
     Chapter,
@@ -19,6 +19,7 @@ from setsail.evaluate.report.blocks import (
     Document,
     Exchange,
     Figure,
+    Link,
     Part,
     Passage,
     Prose,
@@ -67,7 +68,7 @@ def to_html(page: Document) -> str:
         language=page.language,
         title=_text(page.title),
         kind=_text(page.words["kind"]),
-        style=files("setsail.evaluate.report").joinpath("page.css").read_text(encoding="utf-8"),
+        style=files("setsail.base.page").joinpath("page.css").read_text(encoding="utf-8"),
         subtitle=_text(page.subtitle),
         created=_text(page.words["created"]),
         tone=page.tone,
@@ -171,6 +172,10 @@ def _code(code: Code) -> str:
     return f'<pre class="code">\n<code>{_text(code.text)}</code></pre>'
 
 
+def _link(link: Link) -> str:
+    return f'<p><a href="{_text(link.file)}">{_text(link.text)}</a></p>'
+
+
 _WRITERS: Mapping[str, Callable[..., str]] = {
     "table": _table,
     "prose": _prose,
@@ -179,4 +184,5 @@ _WRITERS: Mapping[str, Callable[..., str]] = {
     "passage": _passage,
     "exchange": _exchange,
     "code": _code,
+    "link": _link,
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from setsail.evaluate.report.blocks import (
+from setsail.base.page.blocks import (
     Bullets,
     Code,
     Document,
     Exchange,
     Figure,
+    Link,
     Passage,
     Prose,
     Table,
@@ -88,6 +89,10 @@ def _code(code: Code) -> str:
     return fenced(code.text, code.language)
 
 
+def _link(link: Link) -> str:
+    return f"[{_plain(link.text)}](<{link.file}>)"
+
+
 _WRITERS: Mapping[str, Callable[..., str]] = {
     "table": _table,
     "prose": _prose,
@@ -96,4 +101,5 @@ _WRITERS: Mapping[str, Callable[..., str]] = {
     "passage": _passage,
     "exchange": _exchange,
     "code": _code,
+    "link": _link,
 }

@@ -104,7 +104,16 @@ class Code:
     shape: str = "code"
 
 
-Block = Table | Prose | Bullets | Figure | Passage | Exchange | Code
+@dataclass(frozen=True)
+class Link:
+    """A way to a page that lies in the same folder."""
+
+    text: str
+    file: str
+    shape: str = "link"
+
+
+Block = Table | Prose | Bullets | Figure | Passage | Exchange | Code | Link
 
 
 @dataclass(frozen=True)
