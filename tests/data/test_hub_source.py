@@ -39,6 +39,15 @@ for source in sys.argv[2:]:
 """
 ROWS = [{"prompt": f"q{n}", "completion": f"答{n}"} for n in range(3)]
 CONFIGS = "---\nconfigs:\n- config_name: en\n  data_files: en.jsonl\n- config_name: zh\n  data_files: zh.jsonl\n---\n"
+LICENCES = """
+import json, sys
+from dataclasses import astuple
+from pathlib import Path
+from setsail.base.recipe import Data
+from setsail.data.licence import licence_of
+for source in sys.argv[2:]:
+    print(json.dumps(astuple(licence_of(Data(source=source), Path(sys.argv[1])))))
+"""
 Run = Callable[..., list[Any]]
 
 
@@ -76,7 +85,7 @@ def hub() -> Iterator[DataSetHub]:
 
 @pytest.fixture
 def run(hub: DataSetHub, tmp_path: Path) -> Run:
-    def start(*named: str, offline: bool = False) -> list[Any]:
+    def start(*named: str, offline: bool = False, script: str = READ) -> list[Any]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         environment |= {
             "HF_ENDPOINT": hub.endpoint,
@@ -84,7 +93,7 @@ def run(hub: DataSetHub, tmp_path: Path) -> Run:
             "HF_HUB_OFFLINE": str(int(offline)),
         }
         environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}
-        command = [sys.executable, "-c", READ, str(tmp_path), *named]
+        command = [sys.executable, "-c", script, str(tmp_path), *named]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -121,6 +130,11 @@ def test_what_cannot_be_read_is_said_in_words(run: Run) -> None:
     }
     for words, said in zip(refused.values(), run(*refused), strict=True):
         assert isinstance(said, str) and words in said
+
+
+def test_the_card_states_the_licence(run: Run) -> None:
+    stated = run("hf:org/set", "org/set", "hf:org/two", "hf:org/script", script=LICENCES)
+    assert stated == [["mit", "README.md"]] * 2 + [["", ""]] * 2
 
 
 def test_offline_nothing_is_asked(hub: DataSetHub, run: Run) -> None:

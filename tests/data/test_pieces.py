@@ -132,7 +132,8 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> N
     for path in (tmp_path / "out1").iterdir():
         assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
     assert {path.name for path in (tmp_path / "out1").iterdir()} == {
-        *("train.parquet", "validation.parquet", "test.parquet", "dropped.parquet")
+        *("train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"),
+        *("data.html", "data.md", "data.json"),
     }
 
 

@@ -33,6 +33,9 @@ def test_a_clean_file_is_kept_whole_and_split(jsonl: Write, prepared: Prepare, t
     assert summary.sizes == {"train": 80, "validation": 10, "test": 10}
     assert summary.dropped == {}
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "data.html",
+        "data.json",
+        "data.md",
         "dropped.parquet",
         "test.parquet",
         "train.parquet",

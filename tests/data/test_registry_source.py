@@ -18,6 +18,8 @@ import pytest
 from setsail.base.errors import DataError
 from setsail.base.recipe import Data
 from setsail.data import registry_source
+from setsail.data.licence import licence_of
+from setsail.data.page.figures import Licence
 from setsail.data.registry_source import parse, unpacked
 from setsail.data.sources import find, fingerprint, read
 
@@ -99,6 +101,25 @@ def test_a_pattern_a_folder_and_a_file(registry: Registry) -> None:
     assert texts("npm:poems@1.0.0/dist") == ["one", "two"]
     assert texts("npm:poems@1.0.0/dist/b.jsonl") == ["two"]
     assert [file.place for file in find("npm:poems@1.0.0/dist/*.jsonl", Path(".")).files] == ["a.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "package, licence",
+    [
+        (b'{"license": "MIT"}', Licence("MIT", "package.json")),
+        (b'{"license": {"type": "ISC"}}', Licence("ISC", "package.json")),
+        (b'{"license": 5}', Licence()),
+        (b"{broken", Licence()),
+        (b"[]", Licence()),
+    ],
+)
+def test_a_package_states_its_licence(registry: Registry, package: bytes, licence: Licence) -> None:
+    registry.content = tarball({**FILES, "package/deep/package.json": b"{}", "package/package.json": package})
+    assert licence_of(Data(source="npm:poems@1.0.0/dist"), Path(".")) == licence
+
+
+def test_a_package_that_says_nothing_of_itself_states_none(registry: Registry) -> None:
+    assert licence_of(Data(source="npm:poems@1.0.0/dist"), Path(".")) == Licence()
 
 
 def test_what_was_fetched_once_needs_no_network(registry: Registry) -> None:

@@ -53,7 +53,7 @@ def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
     assert set(artifact(port, "finetune").manifest.files) == model | account
     assert set(artifact(port, "evaluate").manifest.files) == {"evaluation.json", "predictions.jsonl"}
     assert set(artifact(port, "check").manifest.files) == {"faithfulness.json"}
-    assert set(artifact(port, "report").manifest.files) == {"report.html", "report.md"}
+    assert set(artifact(port, "report").manifest.files) == {"report.html", "report.md", "data.html", "data.md"}
     assert "gguf" not in Run(port / "runs" / "desk").current()
 
 

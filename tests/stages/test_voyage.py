@@ -41,7 +41,8 @@ def files(run: Path, stage: str) -> set[str]:
 def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
     run = port / "runs" / "toy"
     model = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-    assert files(run, "data") == {"train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"}
+    rows = {"train.parquet", "validation.parquet", "test.parquet", "dropped.parquet"}
+    assert files(run, "data") == {*rows, "data.html", "data.md", "data.json"}
     assert files(run, "base") == {*model, "model.safetensors"}
     assert files(run, "tokens") == {
         "store.json",
@@ -60,7 +61,7 @@ def test_every_stage_leaves_exactly_its_files(port: Path) -> None:
     assert gguf <= files(run, "gguf")
     assert files(run, "evaluate") == {"evaluation.json", "predictions.jsonl"}
     assert files(run, "check") == {"faithfulness.json"}
-    assert files(run, "report") == {"report.html", "report.md"}
+    assert files(run, "report") == {"report.html", "report.md", "data.html", "data.md"}
     assert not list(run.glob("*.partial"))
 
 
@@ -153,6 +154,19 @@ def test_the_report_stands_alone(port: Path) -> None:
     text = Run(port / "runs" / "toy").artifact("report").file("report.html").read_text("utf-8")
     assert "<script src" not in text and '<link rel="stylesheet"' not in text
     assert "served, 8 at once" in text
+    assert '<a href="data.html">' in text
+
+
+def test_preparing_alone_writes_the_page_in_the_language_of_the_recipe(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sail(write_port(tmp_path), ["language=zh"], tmp_path / "runs", until="prepare")
+    data = Run(tmp_path / "runs" / "toy").artifact("data")
+    assert f"read   {data.path / 'data.html'}" in capfd.readouterr().err
+    assert "训练之前请先看" in data.file("data.html").read_text("utf-8")
+    assert data.metrics["licence"] == "not stated"
+    again = sail(tmp_path / "toy.yaml", [], tmp_path / "runs", until="prepare", log=Log(quiet=True))
+    assert again["stages"]["prepare"] == str(data.path), "another language needs no other rows"
 
 
 def test_ten_distinct_rows_of_a_help_desk_are_refused_in_one_sentence(tmp_path: Path) -> None:

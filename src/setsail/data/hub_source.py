@@ -28,6 +28,7 @@ _NAME = re.compile(
     r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?(?:#(?P<split>\w+))?"
 )
 _BATCH_ROWS = 1024
+_CARD_BYTES = 1 << 20
 _EXAMPLE = "hf:owner/name, or with a configuration, a revision and a split: hf:owner/name/config@v1#train"
 
 
@@ -84,6 +85,25 @@ def read_data_set(source: str) -> Iterator[tuple[str, Contents]]:
         place = f"{name}#{split}"
         rows = _rows(wanted.repository, config, split, commit)
         yield place, Contents("hub", "", tuple(_items(rows, place, parts[split])))
+
+
+def read_card(source: str) -> str:
+    """What a data set's README says of it; "" where it has none.
+
+    Raises:
+        DataError: as `fingerprint`.
+    """
+    from huggingface_hub import errors, hf_hub_download  # as for the commit
+
+    wanted = parse(source)
+    commit = _commit(wanted)
+    with _explained(wanted):
+        try:
+            card = hf_hub_download(wanted.repository, "README.md", repo_type="dataset", revision=commit)
+        except errors.EntryNotFoundError:
+            return ""
+        with open(card, "rb") as file:
+            return file.read(_CARD_BYTES).decode("utf-8", "replace")
 
 
 def _choice(wanted: HubDataSet, commit: str) -> tuple[str, Sequence[str]]:

@@ -47,8 +47,13 @@ class Index:
 
     def origin(self, row: int) -> str:
         """Where a row came from."""
+        shard, at = self.place(row)
+        return _origins(shard)[at].as_py()
+
+    def place(self, row: int) -> tuple[Path, int]:
+        """The shard that holds a row, and its number there."""
         shard = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return _origins(self.shards[shard])[row - int(self.starts[shard])].as_py()
+        return self.shards[shard], row - int(self.starts[shard])
 
     def label_of(self, row: int) -> str:
         """A row's label."""

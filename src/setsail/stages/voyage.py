@@ -14,6 +14,7 @@ from setsail.base.log import Log, duration
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
+from setsail.data.page.build import PAGE
 from setsail.stages import check, evaluate, restoration
 from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
 from setsail.stages.class_check import make_class_check
@@ -174,6 +175,8 @@ def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
         voyage.log.say(f"read   {made['report'].path / 'report.html'}")
         voyage.log.say(f"next   {_next(voyage, made)}")
     else:
+        if until == "prepare":
+            voyage.log.say(f"read   {made['data'].path / PAGE}")
         voyage.log.say(f"next   setsail run {voyage.loaded.path}")
 
 
