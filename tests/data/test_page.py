@@ -137,6 +137,28 @@ def test_the_figures_of_a_part_are_those_of_its_stored_rows(tickets: Figures, tm
     assert tickets.num_made == tickets.parts[0].made["delete"] == made > 20
 
 
+def test_the_verdict_counts_what_was_made(tickets: Figures, tmp_path: Path) -> None:
+    _, markdown = page_in(tmp_path / "out")
+    made = f"{tickets.num_made} more were made from training rows."
+    assert f"**Of 51 rows read, 40 are used and 11 were dropped, each for a counted reason. {made}**" in markdown
+
+
+def test_a_long_conversation_is_cut_and_says_where(jsonl: Write, prepared: Prepare, tmp_path: Path) -> None:
+    def talk(number: int, turns: int, letters: int) -> dict[str, object]:
+        texts = [f"{pair(number)['prompt']} {turn} {'x' * letters}" for turn in range(turns)]
+        return {"messages": [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]}
+
+    jsonl([talk(n, 20, 0) if n % 2 else talk(n, 4, 500) for n in range(20)])
+    prepared("rows.jsonl", near_duplicates=1.0)
+    samples = [sample for part in figures_in(tmp_path / "out").parts for sample in part.samples]
+    assert {sample.num_turns for sample in samples} == {4, 20}
+    for sample in samples:
+        shown_of = {20: SAMPLE_TURNS, 4: 2}[sample.num_turns]
+        assert len(sample.turns) == shown_of and sum(len(text) for _, text in sample.turns) < 700
+        assert sample.turns[-1][1].endswith(")") == (sample.num_turns == 4)
+    assert "8 of 20 turns" in page_in(tmp_path / "out")[0]
+
+
 def test_groups_and_near_copies_are_counted(jsonl: Write, prepared: Prepare, tmp_path: Path) -> None:
     rows = [{**pair(n), "customer": "big" if n < 9 else f"c{n}"} for n in range(60)]
     long = " ".join(pair(n)["completion"] for n in range(8))

@@ -99,7 +99,8 @@ def script_counts(text: str) -> npt.NDArray[np.int64]:
     2
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return np.bincount(_scripts()[codes], minlength=len(SCRIPTS))
+    scripts = _scripts()[codes].tobytes()
+    return np.array([scripts.count(number) for number in range(len(SCRIPTS))])
 
 
 @functools.cache
