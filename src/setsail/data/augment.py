@@ -83,9 +83,8 @@ def _typo(text: str, share: float, chance: random.Random) -> str:
 def _mistyped(word: str, chance: random.Random) -> str:
     place = chance.randrange(1, len(word))
     letter = word[place]
-    beside = _NEIGHBOURS.get(letter)
-    new = chance.choice(["", letter * 2, *([chance.choice(beside)] if beside else [])])
-    return word[:place] + new + word[place + 1 :]
+    instead = ["", letter * 2, *_NEIGHBOURS.get(letter, "")]
+    return word[:place] + chance.choice(instead) + word[place + 1 :]
 
 
 def _changeable(pieces: Sequence[str]) -> list[int]:

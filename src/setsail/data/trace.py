@@ -11,9 +11,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from setsail.base.recipe import Data
@@ -57,20 +56,16 @@ def find_in(folder: Path, name: str) -> list[Stand]:
         beside = ["reason", "detail"] if part == "dropped" else ["marks"]
         with pq.ParquetFile(folder / f"{part}.parquet") as file:
             for batch in file.iter_batches(columns=["id", "origin", *beside]):
-                asked = pc.or_(pc.equal(batch["id"], name), pc.equal(batch["origin"], name))
-                if part != "dropped":
-                    made = [
-                        any(mark.endswith(f" from {name}") for mark in marks) for marks in batch["marks"].to_pylist()
-                    ]
-                    asked = pc.or_(asked, pa.array(made, pa.bool_()))
-                found += [_stand(line, part) for line in batch.filter(asked).to_pylist()]
+                found += [_stand(line, part) for line in batch.to_pylist() if _concerns(line, name)]
     return found
 
 
-def _stand(line: dict[str, object], part: str) -> Stand:
-    marks = line.get("marks") or []
-    assert isinstance(marks, list)
-    made = next((mark.rpartition(" ")[2] for mark in marks if mark.startswith(MARK)), "")
+def _concerns(line: dict[str, Any], name: str) -> bool:
+    return name in (line["id"], line["origin"]) or any(mark.endswith(f" from {name}") for mark in line.get("marks", ()))
+
+
+def _stand(line: dict[str, Any], part: str) -> Stand:
+    made = next((mark.rpartition(" ")[2] for mark in line.get("marks", ()) if mark.startswith(MARK)), "")
     words = {key: str(line.get(key, "")) for key in ("id", "origin", "reason", "detail")}
     return Stand(part=part, made_from=made, **words)
 
