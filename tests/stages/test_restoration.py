@@ -58,7 +58,8 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_every_stage_leaves_its_files_and_nothing_to_serve(port: tuple[Kind, Path, Run]) -> None:
     kind, _, run = port
-    assert set(run.current()) == {"data", "base", "tokens", "pretrain", "merged", "evaluate", "check", "report"}
+    made = {"data", "tokenizer", "base", "tokens", "pretrain", "merged", "evaluate", "check", "report"}
+    assert set(run.current()) == made
     model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(run.artifact("merged").manifest.files) == model | (
         {"generation_config.json"} if kind == "seq2seq" else set()
