@@ -251,3 +251,10 @@ def test_a_step_that_does_not_exist_is_refused_before_anything_is_written(
     with pytest.raises(RecipeError, match="white_space"):
         prepared("rows.jsonl", clean=["white_spaces"])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_documentation_of_a_package_is_split_by_function(prepared: Prepare, tmp_path: Path) -> None:
+    summary = prepared("docstrings:statistics")
+    groups = [{row.group for row in read_rows(tmp_path / "out" / f"{part}.parquet")} for part in summary.sizes]
+    assert all(groups) and len(set.union(*groups)) == sum(map(len, groups))
+    assert "mean" in set.union(*groups)

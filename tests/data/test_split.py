@@ -19,7 +19,8 @@ PARTS = (TRAIN, VALIDATION, TEST)
 def _groups(names: Sequence[str], *, seed: int = 1, ids: Sequence[int] | None = None) -> Groups:
     group = np.array([rank(name, 0) if name else 0 for name in names], np.uint64)
     identity = np.array(range(1, len(names) + 1) if ids is None else ids, np.uint64)
-    return groups_of(identity, group, np.array([bool(name) for name in names]), seed=seed)
+    ranks = np.array([rank(name or str(n), seed) for name, n in zip(names, identity.tolist(), strict=True)], np.uint64)
+    return groups_of(identity, group, np.array([bool(name) for name in names]), ranks=ranks)
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=20, max_size=60), st.integers(0, 5))
@@ -64,7 +65,7 @@ def test_by_time_the_newest_are_the_test_and_a_group_is_as_old_as_its_newest_row
     ids = np.arange(1, 101, dtype=np.uint64)
     grouped = ids <= 20
     group = np.where(grouped, 1_000 + ids % 2, 0).astype(np.uint64)
-    groups = groups_of(ids, group, grouped, seed=1, time=ids.astype(np.float64))
+    groups = groups_of(ids, group, grouped, ranks=ids, time=ids.astype(np.float64))
     parts = split(groups, validation=0.1, test=0.2)
     assert (parts[80:] == TEST).all() and (parts[70:80] == VALIDATION).all() and (parts[:70] == TRAIN).all()
 

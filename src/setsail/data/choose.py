@@ -79,7 +79,7 @@ def limit(choice: Choice, index: Index, max_rows: int, *, seed: int) -> None:
     choice.rows_after["max_rows"] = len(choice.left)
 
 
-def share_out(choice: Choice, index: Index, data: Data, *, task: str, seed: int) -> list[str]:
+def share_out(choice: Choice, index: Index, data: Data, *, task: str) -> list[str]:
     """Gives every row that is left its part; what is worth telling.
 
     Raises:
@@ -88,9 +88,9 @@ def share_out(choice: Choice, index: Index, data: Data, *, task: str, seed: int)
     rows = choice.left
     findings = labels.check_labels(index, rows, f"data.source {data.source}") if task == "classify" else []
     if (index.part[rows] != "").any():
-        findings += _keep_given_parts(choice, index, rows, data, seed)
+        findings += _keep_given_parts(choice, index, rows, data)
     else:
-        choice.fate[rows] = _parts(index, rows, data, task, seed)
+        choice.fate[rows] = _parts(index, rows, data, task)
     if task == "classify":
         rows = np.flatnonzero(choice.fate <= TEST)
         labels.refuse_unseen(index, rows, choice.fate[rows])
@@ -119,7 +119,7 @@ def _remove_near(choice: Choice, index: Index, sketches: Sketches, threshold: fl
     choice.told_apart = sorted({row for row in choice.told_apart if choice.fate[row] == TRAIN})
 
 
-def _parts(index: Index, rows: First, data: Data, task: str, seed: int) -> PartCodes:
+def _parts(index: Index, rows: First, data: Data, task: str) -> PartCodes:
     """Shares rows out at random or by time; within each stratum or label where that is wanted."""
     groups_apart = index.grouped[rows].any()
     if data.split.stratify is not None:
@@ -127,16 +127,14 @@ def _parts(index: Index, rows: First, data: Data, task: str, seed: int) -> PartC
     elif task == "classify" and not groups_apart:
         strata = index.label[rows].astype(np.uint64)
     else:
-        return _split(index, rows, data, seed, validation=data.split.validation, test=data.split.test)
+        return _split(index, rows, data, validation=data.split.validation, test=data.split.test)
     if groups_apart:
         strata = _of_whole_groups(index, rows, strata)
     parts = np.full(len(rows), TRAIN, np.int8)
     for stratum in np.unique(strata):
         members = strata == stratum
         if members.sum() > len(PARTS):
-            parts[members] = _split(
-                index, rows[members], data, seed, validation=data.split.validation, test=data.split.test
-            )
+            parts[members] = _split(index, rows[members], data, validation=data.split.validation, test=data.split.test)
     return parts
 
 
@@ -147,13 +145,13 @@ def _of_whole_groups(index: Index, rows: First, strata: npt.NDArray[np.uint64]) 
     return strata[first][of.reshape(-1)]
 
 
-def _split(index: Index, rows: First, data: Data, seed: int, *, validation: float, test: float) -> PartCodes:
+def _split(index: Index, rows: First, data: Data, *, validation: float, test: float) -> PartCodes:
     time = index.time[rows] if data.split.time is not None else None
-    groups = groups_of(index.id[rows], index.group[rows], index.grouped[rows], seed=seed, time=time)
+    groups = groups_of(index.id[rows], index.group[rows], index.grouped[rows], ranks=index.rank[rows], time=time)
     return split(groups, validation=validation, test=test)
 
 
-def _keep_given_parts(choice: Choice, index: Index, rows: First, data: Data, seed: int) -> list[str]:
+def _keep_given_parts(choice: Choice, index: Index, rows: First, data: Data) -> list[str]:
     """The parts that the source brings; one that it lacks is taken out of its training rows."""
     given = index.part[rows]
     for part, code in (("validation", VALIDATION), ("test", TEST)):
@@ -164,7 +162,7 @@ def _keep_given_parts(choice: Choice, index: Index, rows: First, data: Data, see
     train = train[choice.fate[train] == TRAIN]
     if lacking:
         shares = {part: getattr(data.split, part) if part in lacking else 0.0 for part in ("validation", "test")}
-        choice.fate[train] = _split(index, train, data, seed, **shares)
+        choice.fate[train] = _split(index, train, data, **shares)
     found = ", ".join(part for part in PARTS if (given == part).any())
     taken = f"; {' and '.join(sorted(lacking))} taken from train" if lacking else ""
     return [f"the source brings its own parts: {found}{taken}"]

@@ -25,14 +25,16 @@ PARTS = ("train", "validation", "test")
 class Index:
     """N rows in S shards; shard `s` holds rows `starts[s]` to `starts[s + 1]`.
 
-    Shapes: id, group, stratum (N,) uint64; grouped (N,) bool; label (N,) codes into `labels`; part (N,) names of parts,
-    "" where none was given; time (N,) seconds; characters (N,); exact (N, 2) uint64.
+    Shapes: id, group, rank (by which its group is split), stratum (N,) uint64; grouped (N,) bool; label (N,) codes into
+    `labels`; part (N,) names of parts, "" where none was given; time (N,) in seconds;
+    characters (N,); exact (N, 2) uint64.
     """
 
     shards: tuple[Path, ...]
     starts: npt.NDArray[np.int64]
     id: npt.NDArray[np.uint64]
     group: npt.NDArray[np.uint64]
+    rank: npt.NDArray[np.uint64]
     grouped: npt.NDArray[np.bool_]
     label: npt.NDArray[np.int32]
     labels: tuple[str, ...]
@@ -71,7 +73,7 @@ def load_index(shards: Sequence[Path]) -> Index:
     recoded = [np.array([code[str(name)] for name in part["labels"]], np.int32)[part["label"]] for part in parts]
     joined = {
         name: np.concatenate([part[name] for part in parts])
-        for name in ("id", "group", "grouped", "part", "time", "stratum", "characters", "exact")
+        for name in ("id", "group", "rank", "grouped", "part", "time", "stratum", "characters", "exact")
     }
     starts = np.cumsum([0, *(len(part["id"]) for part in parts)])
     return Index(tuple(shards), starts, label=np.concatenate(recoded), labels=tuple(labels), **joined)

@@ -105,7 +105,7 @@ def _prepare(
     scratch = out / WORK
     with explained_os_errors("making the folder for prepared rows"):
         scratch.mkdir(parents=True, exist_ok=True)
-    shards = _make_shards(data, task, base_dir, scratch, log, processes)
+    shards = _make_shards(data, task, seed, base_dir, scratch, log, processes)
     account = total([read_account(shard) for shard in shards])
     refuse_mostly_broken(account)
     index = load_index(shards)
@@ -114,7 +114,7 @@ def _prepare(
         raise _too_few(data, task, account, index, choice)
     if data.max_rows is not None:
         limit(choice, index, data.max_rows, seed=seed)
-    findings = share_out(choice, index, data, task=task, seed=seed)
+    findings = share_out(choice, index, data, task=task)
     findings += sources.not_read(data, base_dir)
     num_made = _write(out, index, choice, data.augment, seed)
     for shard in shards if data.vault is not None else ():
@@ -124,10 +124,12 @@ def _prepare(
     return summary, gather(data, base_dir, summary, account=account, index=index, choice=choice, out=out)
 
 
-def _make_shards(data: Data, task: str, base_dir: Path, scratch: Path, log: Log, processes: int) -> list[Path]:
+def _make_shards(
+    data: Data, task: str, seed: int, base_dir: Path, scratch: Path, log: Log, processes: int
+) -> list[Path]:
     """A shard for every task of the source; files whose pieces differ in what they hold are read again."""
     tasks = _tasks(data, base_dir, scratch)
-    job = Job(data, task, base_dir, scratch / "shards", _first_columns(tasks))
+    job = Job(data, task, seed, base_dir, scratch / "shards", _first_columns(tasks))
     while True:
         done = _work_through(job, tasks, log, processes)
         columns = _columns_after_all(data, job, done)

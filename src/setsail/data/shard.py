@@ -30,6 +30,7 @@ from setsail.data.privacy.vault import create_vault
 from setsail.data.reading import Known, Part, understand
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.sketch import sketch
+from setsail.data.split import rank
 from setsail.data.steps.registry import steps_of
 from setsail.data.steps.step import Step
 
@@ -43,6 +44,7 @@ class Job:
 
     data: Data
     task: str
+    seed: int
     base_dir: Path
     folder: Path
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -237,7 +239,8 @@ def _write_index(draft: Path, rows: list[Row], job: Job, known: dict[str, Known]
     np.savez(
         draft / "index.npz",
         id=np.array([int(row.id, 16) for row in rows], np.uint64),
-        group=np.array([int(row.group or "0", 16) for row in rows], np.uint64),
+        group=np.array([rank(row.group, 0) for row in rows], np.uint64),
+        rank=np.array([rank(row.group or f"\0{row.id}", job.seed) for row in rows], np.uint64),
         grouped=np.array([bool(row.group) for row in rows], bool),
         label=np.array([code[row.label] for row in rows], np.int32),
         labels=np.array(labels, dtype=np.str_),

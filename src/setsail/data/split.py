@@ -35,23 +35,19 @@ def groups_of(
     group: npt.NDArray[np.uint64],
     grouped: npt.NDArray[np.bool_],
     *,
-    seed: int,
+    ranks: npt.NDArray[np.uint64],
     time: npt.NDArray[np.float64] | None = None,
 ) -> Groups:
-    """The groups of rows; a row without a group is its own. They are ranked by hash, or newest first by `time`."""
-    names, first, of, sizes = np.unique(
+    """The groups of rows; a row without a group is its own. They have the ranks of their rows, or newest first."""
+    _, first, of, sizes = np.unique(
         np.where(grouped, group, ids), return_index=True, return_inverse=True, return_counts=True
     )
+    of = of.reshape(-1)
     if time is None:
-        written = (
-            f"{'' if grouped[at] else chr(0)}{name:016x}" for name, at in zip(names.tolist(), first, strict=True)
-        )
-        ranks = np.array([rank(name, seed) for name in written], np.uint64)
-    else:
-        ranks = np.full(len(names), -np.inf)
-        np.maximum.at(ranks, of, time)  # a group is as old as its newest row
-        ranks = -ranks
-    return Groups(of.reshape(-1), sizes, ranks, by_time=time is not None)
+        return Groups(of, sizes, ranks[first])
+    newest = np.full(len(first), -np.inf)
+    np.maximum.at(newest, of, time)  # a group is as old as its newest row
+    return Groups(of, sizes, -newest, by_time=True)
 
 
 def split(groups: Groups, *, validation: float, test: float) -> PartCodes:

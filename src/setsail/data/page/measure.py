@@ -21,6 +21,7 @@ from setsail.data.augment import MARK
 from setsail.data.page.figures import Lengths, PartFigures, Sample
 from setsail.data.page.shown import shown
 from setsail.data.row import Row, contents, iterate_rows
+from setsail.data.split import rank
 
 SCRIPTS = ("common", "other", "latin", "han", "kana", "hangul", "cyrillic")
 SAMPLES = 5
@@ -53,7 +54,7 @@ def measure(path: Path, name: str) -> tuple[PartFigures, Counter[str]]:
     rows = iterate_rows(path)
     while some := list(itertools.islice(rows, 512)):
         lengths.extend(sum(map(len, contents(row))) for row in some)
-        groups.extend(int(row.group, 16) for row in some if row.group)
+        groups.extend(rank(row.group, 0) for row in some if row.group)
         labels.update(row.label for row in some if row.label)
         made.update(mark.removeprefix(MARK).split()[0] for row in some for mark in row.marks if mark.startswith(MARK))
         scripts += script_counts("".join(text for row in some for text in contents(row)))
