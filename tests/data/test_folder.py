@@ -59,15 +59,12 @@ def test_a_split_is_given_only_by_files_side_by_side(tmp_path: Path) -> None:
     _write(tmp_path / "d" / "train.jsonl", 3)
     _write(tmp_path / "d" / "dev.jsonl", 2)
     _write(tmp_path / "d" / "extra.jsonl", 1)
-    found = sources.find("d", tmp_path).files
-    assert [(file.place, file.part) for file in found] == [
-        ("dev.jsonl", "validation"),
-        ("extra.jsonl", ""),
-        ("train.jsonl", "train"),
-    ]
+    found = sources.find("d", tmp_path)
+    assert [(file.place, file.part) for file in found.files] == [("dev.jsonl", "validation"), ("train.jsonl", "train")]
+    assert found.left_out == ("extra.jsonl (beside given parts)",)
     read = {place: contents.items for place, contents in sources.read(Data(source="d"), tmp_path)}
     parts = {place: {item.part for item in items if isinstance(item, Record)} for place, items in read.items()}
-    assert parts == {"dev.jsonl": {"validation"}, "extra.jsonl": {""}, "train.jsonl": {"train"}}
+    assert parts == {"dev.jsonl": {"validation"}, "train.jsonl": {"train"}}
 
 
 def test_links_pipes_and_sockets_are_named_and_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

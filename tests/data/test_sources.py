@@ -80,3 +80,12 @@ def test_origins_do_not_depend_on_where_the_file_lies(tmp_path: Path) -> None:
     ):
         ((_, contents),) = read(Data(source=source), base)
         assert isinstance(contents.items[0], Record) and contents.items[0].origin == "a.jsonl:1"
+
+
+def test_beside_given_parts_nothing_else_is_read(tmp_path: Path) -> None:
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / name).write_text("text,label\na,b\n", encoding="utf-8")
+    (tmp_path / "categories.json").write_text('["b", "c"]', encoding="utf-8")
+    found = find(str(tmp_path), tmp_path)
+    assert [(file.place, file.part) for file in found.files] == [("test.csv", "test"), ("train.csv", "train")]
+    assert found.left_out == ("categories.json (beside given parts)",)

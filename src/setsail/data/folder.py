@@ -112,7 +112,7 @@ def twin_of(path: Path) -> Path | None:
 
 
 def _chosen(paths: Sequence[Path], folder: Path, left: Iterable[str]) -> Found:
-    """What is read of these: plain files of known kinds; prose only where no table lies."""
+    """What is read of these: plain files of known kinds; prose only where no table lies; given parts alone."""
     plain = [path for path in paths if _kind(path) == ""]
     wanted = worth_reading(path.name for path in plain)
     chosen = [path for path in plain if path.name in wanted]
@@ -122,7 +122,11 @@ def _chosen(paths: Sequence[Path], folder: Path, left: Iterable[str]) -> Found:
         if path not in taken:
             kind = _kind(path)
             others.append(place_of(path.relative_to(folder).as_posix()) + (f" ({kind})" if kind else ""))
-    return Found(_named(chosen, folder), (*others, *left))
+    files = _named(chosen, folder)
+    if any(file.part for file in files):  # beside train and test lie lists of labels, cards and the like
+        others += [f"{file.place} (beside given parts)" for file in files if not file.part]
+        files = tuple(file for file in files if file.part)
+    return Found(files, (*others, *left))
 
 
 def _named(paths: Sequence[Path], folder: Path) -> tuple[SourceFile, ...]:
