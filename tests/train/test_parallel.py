@@ -68,7 +68,7 @@ def test_a_process_is_killed_and_the_voyage_is_the_same(killed: dict[str, Any], 
 @pytest.mark.slow
 @pytest.mark.parametrize("toy", ["data", "data-lora", "sharded", "sharded-muon"])
 def test_many_kills_each(toy: str, tmp_path: Path) -> None:
-    outcome = outcome_of("killed_processes.py", tmp_path, NUM_VOYAGES, 6, toy)
+    outcome = outcome_of("killed_processes.py", tmp_path, 2 * NUM_VOYAGES, 6, toy)
     check_killed(outcome[toy], num_kills=2 * NUM_VOYAGES)
 
 

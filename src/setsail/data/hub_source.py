@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from setsail.base.environment import read_environment
-from setsail.base.errors import DataError, did_you_mean
+from setsail.base.errors import DataError, SetsailError, did_you_mean
 from setsail.data.containers import Contents
 from setsail.data.encoding import bad_text
 from setsail.data.given import given_parts
@@ -177,7 +177,7 @@ def _explained(wanted: HubDataSet) -> Iterator[None]:
     name = wanted.repository
     try:
         yield
-    except DataError:
+    except (SetsailError, MemoryError):
         raise
     except errors.GatedRepoError as error:
         hint = "accept its terms on its page, then log in: hf auth login"
@@ -188,10 +188,10 @@ def _explained(wanted: HubDataSet) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         hint = "check the spelling owner/name; a file or folder of that name is not here either"
         raise DataError(f'the hub has no data set "{name}"', place=constants.ENDPOINT, hint=hint) from error
-    except Exception as error:
+    except Exception as error:  # two libraries over a network and a stranger's files: told with their words, as input
         words = str(error).split("\n", 1)[0][:300] or type(error).__name__
         hint = "check the connection, or set HF_ENDPOINT to a mirror that you can reach"
-        if "script" in words:
+        if "scripts are no longer supported" in words:
             hint = "only data sets of plain files are read, never their code: look for a copy in parquet"
         raise DataError(
             f'the data set "{name}" cannot be read: {words}', place=constants.ENDPOINT, hint=hint

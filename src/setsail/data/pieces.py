@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from setsail.base.files import explained_os_errors
@@ -137,7 +138,7 @@ def _row_groups(piece: Piece) -> Iterator[Piece]:
         with pq.ParquetFile(piece.path) as file:
             groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
             sizes = [(group.total_byte_size, group.num_rows) for group in groups]
-    except Exception:  # whatever a broken file raises, `read_file` words it
+    except (pa.ArrowException, OSError, ValueError, OverflowError):  # `read_file` meets it again and words it
         yield piece
         return
     if sum(size for size, _ in sizes) <= PIECE_BYTES:

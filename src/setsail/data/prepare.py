@@ -49,7 +49,7 @@ from setsail.data.row import (
     rows_of,
     rows_table,
 )
-from setsail.data.shard import Job, Task, make_shard, read_account
+from setsail.data.shard import Job, Task, make_shard, read_account, take_back
 from setsail.data.steps.registry import steps_of
 from setsail.data.summarise import refuse_mostly_broken, summarise, usable_sentence
 from setsail.data.summary import Summary
@@ -138,7 +138,7 @@ def _make_shards(
         changed = {place for place in columns if columns[place] != job.columns.get(place)}
         for shard in done:
             if changed & {part.place for part in read_account(shard).parts}:
-                shutil.rmtree(shard)
+                take_back(shard)
         job = replace(job, columns=columns)
 
 

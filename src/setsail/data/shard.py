@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from setsail.data.duplicates import content_of
 from setsail.data.keep_out import forgotten_ids, read_lists
 from setsail.data.pieces import Piece, read_piece
 from setsail.data.privacy.options import redactor_of, vault_key
-from setsail.data.privacy.redactor import Hidden, Redactor, redact
+from setsail.data.privacy.redactor import Hidden, Redacted, Redactor, redact
 from setsail.data.privacy.vault import create_vault
 from setsail.data.reading import Known, Part, understand
 from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
@@ -78,6 +78,14 @@ def shard_at(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}"
 
 
+def take_back(shard: Path) -> None:
+    """Removes a shard, in one step as far as a reader can see."""
+    draft = shard.with_suffix(".partial")
+    shutil.rmtree(draft, ignore_errors=True)
+    shard.rename(draft)
+    shutil.rmtree(draft)
+
+
 def read_account(shard: Path) -> Account:
     """The books of a shard."""
     return Account.from_json(json.loads((shard / ACCOUNT).read_text("utf-8")))
@@ -103,9 +111,10 @@ def make_shard(job: Job, task: Task) -> Path:
     work.account.parts = [_account_of(part) for part in parts]
     work.account.rows_after = {"read": len(items), "understood": len(known)}
     work.account.num_longer = sum(_is_longer(item.row) for item in known)
-    clean(work, steps_of(job.data.clean))
+    redactor = redactor_of(job.data.redact, job.base_dir)
+    clean(work, steps_of(job.data.clean), redactor or redact)
     leave_out(work, job)  # what is to be forgotten must not come into a vault
-    mask(work, redactor_of(job.data.redact, job.base_dir))
+    mask(work, redactor)
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     work.account.drop(work.drops)
     _write(final, work, job, {item.row.id: item for item in known})
@@ -140,8 +149,11 @@ def _account_of(part: Part) -> PartAccount:
     )
 
 
-def clean(work: _Work, steps: Sequence[Step]) -> None:
-    """Applies the steps to every row, with their changes, marks and drops in the books."""
+def clean(work: _Work, steps: Sequence[Step], redactor: Callable[[Iterable[str]], Redacted]) -> None:
+    """Applies the steps to every row, with their changes, marks and drops in the books.
+
+    Examples are shown, and so pass the `redactor`, the recipe's own where it has one: it may hide more kinds.
+    """
     if not steps:
         return
     dropped_by: Counter[str] = Counter()
@@ -150,7 +162,7 @@ def clean(work: _Work, steps: Sequence[Step]) -> None:
         cleaned = clean_row(row, steps)
         work.account.changed.update(cleaned.changes)
         if any(work.account.wants_example(name) for name in cleaned.changes):
-            _show(work.account, row, steps)
+            _show(work.account, row, steps, redactor)
         if isinstance(cleaned.row, Drop):
             dropped_by[cleaned.dropped_by or steps[0].name] += 1
         decided.append(cleaned.row)
@@ -161,13 +173,13 @@ def clean(work: _Work, steps: Sequence[Step]) -> None:
     work.keep("cleaned", decided)
 
 
-def _show(account: Account, row: Row, steps: Sequence[Step]) -> None:
+def _show(account: Account, row: Row, steps: Sequence[Step], redactor: Callable[[Iterable[str]], Redacted]) -> None:
     """Enters what each step changes in a row as an example."""
     texts = contents(row)
     for step in steps:
         after = tuple(map(step.change, texts)) if step.change else texts
         if after != texts and account.wants_example(step.name):
-            account.examples.setdefault(step.name, []).append([row.origin, *_shown(texts, after)])
+            account.examples.setdefault(step.name, []).append([row.origin, *redactor(_shown(texts, after)).texts])
         texts = after
 
 
@@ -184,11 +196,11 @@ def leave_out(work: _Work, job: Job) -> None:
 
 
 def _shown(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
-    """The first piece that differs, from just before the difference on, without personal data."""
+    """The first piece that differs, from just before the difference on."""
     left, right = next((b, a) for b, a in zip(before, after, strict=True) if b != a)
     place = next((at for at, (b, a) in enumerate(zip(left, right, strict=False)) if b != a), min(len(left), len(right)))
     start = max(0, place - _SHOWN_CHARACTERS // 4)
-    return list(redact([text[start : start + _SHOWN_CHARACTERS] for text in (left, right)]).texts)
+    return [text[start : start + _SHOWN_CHARACTERS] for text in (left, right)]
 
 
 def mask(work: _Work, redactor: Redactor | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,25 +49,28 @@ class Change:
     dropped: str = ""
 
 
-def find_in(folder: Path, name: str) -> list[Stand]:
-    """Where the row of this id or origin stands in prepared data, and the rows that were made from it."""
+def find_in(folder: Path, names: Collection[str]) -> list[Stand]:
+    """Where the rows of these ids or origins stand in prepared data, and the rows that were made from them."""
     found = []
     for part in (*PARTS, "dropped"):
         beside = ["reason", "detail"] if part == "dropped" else ["marks"]
         with pq.ParquetFile(folder / f"{part}.parquet") as file:
             for batch in file.iter_batches(columns=["id", "origin", *beside]):
-                found += [_stand(line, part) for line in batch.to_pylist() if _concerns(line, name)]
+                found += [_stand(line, part) for line in batch.to_pylist() if _concerns(line, names)]
     return found
 
 
-def _concerns(line: dict[str, Any], name: str) -> bool:
-    return name in (line["id"], line["origin"]) or any(mark.endswith(f" from {name}") for mark in line.get("marks", ()))
+def _concerns(line: dict[str, Any], names: Collection[str]) -> bool:
+    return line["id"] in names or line["origin"] in names or _made_from(line) in names
+
+
+def _made_from(line: dict[str, Any]) -> str:
+    return next((mark.rpartition(" ")[2] for mark in line.get("marks", ()) if mark.startswith(MARK)), "")
 
 
 def _stand(line: dict[str, Any], part: str) -> Stand:
-    made = next((mark.rpartition(" ")[2] for mark in line.get("marks", ()) if mark.startswith(MARK)), "")
     words = {key: str(line.get(key, "")) for key in ("id", "origin", "reason", "detail")}
-    return Stand(part=part, made_from=made, **words)
+    return Stand(part=part, made_from=_made_from(line), **words)
 
 
 def record_at(data: Data, base_dir: Path, origin: str) -> Record | None:

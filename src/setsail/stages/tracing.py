@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ def why(path: Path, name: str, runs: Path, *, as_json: bool = False) -> None:
     """
     loaded = load_recipe(path, ())
     run = Run(runs / loaded.recipe.name)
-    held = _holding(run, name)
+    held = _holding(run, {name})
     if not held:
         raise UserError(
             f'no row "{name}" in the data of this run',
@@ -86,17 +86,17 @@ def forget(path: Path, names: Sequence[str], runs: Path, *, person: str | None =
     ids = _ids_of(loaded, run, names, person)
     file = loaded.folder / Path(data.forget).expanduser()
     known = forgotten_ids(data.forget, loaded.folder) if file.exists() else frozenset()
-    held = {id: _holding(run, id) for id in ids}
+    held = _holding(run, set(ids))
     _add_to_list(file, [id for id in ids if id not in known])
     log = Log()
     log.say(f"  {len(ids)} rows are on {file}")
-    stale = {artifact.path: artifact for each in held.values() for one in each for artifact in _all_of(one)}
     voyage = Voyage(loaded, run, log)
     with run.locked():
         made = make_data(voyage)
-        for folder in sorted(stale) if delete else ():
+        stale = _stale(run, held)
+        for folder in stale if delete else ():
             shutil.rmtree(folder)
-    for folder in sorted(stale):
+    for folder in stale:
         print(f"{'deleted' if delete else 'holds it'}  {folder}")
     print(made.path)
     if stale and not delete:
@@ -106,10 +106,17 @@ def forget(path: Path, names: Sequence[str], runs: Path, *, person: str | None =
     log.say(f"next   setsail run {path}")
 
 
+def _stale(run: Run, held: Sequence[Held]) -> list[Path]:
+    """The folders that hold rows which are now forgotten, and those of unfinished work, which may."""
+    still = [one for one in held if any(stand.reason != "forgotten" for stand in one.stands)]
+    folders = {artifact.path for one in still for artifact in (one.data, *one.descendants)}
+    return sorted({*folders, *run.path.glob("*.partial")})
+
+
 def _ids_of(loaded: LoadedRecipe, run: Run, names: Sequence[str], person: str | None) -> list[str]:
     ids: dict[str, None] = {}
     for name in names:
-        stands = [stand for held in _holding(run, name) for stand in held.stands]
+        stands = [stand for held in _holding(run, {name}) for stand in held.stands]
         if not stands:
             raise UserError(
                 f'no row "{name}" in the data of this run', place=str(run.path), hint="setsail prepare makes it"
@@ -133,13 +140,13 @@ def _add_to_list(file: Path, ids: Sequence[str]) -> None:
         write_atomically(file, before + "".join(f"{id}  # {today}\n" for id in ids))
 
 
-def _holding(run: Run, name: str) -> list[Held]:
-    """The data artefacts of a run that hold a row, old ones too."""
+def _holding(run: Run, names: Collection[str]) -> list[Held]:
+    """The data artefacts of a run in which one of these rows stands, old ones too."""
     artifacts = list(_artifacts(run))
     held = []
     for artifact in artifacts:
         if artifact.manifest.kind == "data":
-            stands = find_in(artifact.path, name)
+            stands = find_in(artifact.path, names)
             if stands:
                 held.append(Held(artifact, tuple(stands), tuple(_descendants(artifact, artifacts))))
     return held
@@ -160,10 +167,6 @@ def _descendants(ancestor: Artifact, artifacts: Sequence[Artifact]) -> Iterator[
         found = {each.id for each in artifacts if of & set(each.manifest.parents.values())} - of
         grown, of = bool(found), of | found
     yield from (each for each in artifacts if each.id in of and each.id != ancestor.id)
-
-
-def _all_of(held: Held) -> tuple[Artifact, ...]:
-    return (held.data, *held.descendants)
 
 
 def _way(stand: Stand, changes: Sequence[Change], same: bool) -> list[str]:

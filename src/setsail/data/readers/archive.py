@@ -27,8 +27,9 @@ from setsail.data.unpack import FREE_BYTES, MAX_BYTES, MAX_RATIO, unpacked
 MAX_DEPTH = 2
 MAX_MEMBERS = 100_000
 _HINT = "if you trust it, unpack it yourself and name the folder"
+# What zipfile, tarfile and the decompressors raise on damaged bytes; all of it is read from memory, never from a disk.
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, struct.error)
-_BROKEN += (EOFError, OSError, ValueError, NotImplementedError, OverflowError, RuntimeError)
+_BROKEN += (EOFError, OSError, ValueError, OverflowError, RuntimeError)
 
 
 @dataclass

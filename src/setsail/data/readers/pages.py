@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pypdf
+import pypdf.errors
 
 from setsail.data.readers.apart import Unreadable
 
@@ -42,5 +43,5 @@ def _opens_without(reader: Any) -> bool:
     """Whether the empty password opens it, as it does where a pdf is only kept from being changed."""
     try:
         return bool(reader.decrypt(""))
-    except Exception as error:  # another library's many ways to refuse
+    except (pypdf.errors.PyPdfError, pypdf.errors.DependencyError, NotImplementedError) as error:
         raise Unreadable(f"the pdf is encrypted in a way that cannot be opened: {error}", "save it anew") from error
