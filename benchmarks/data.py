@@ -14,16 +14,16 @@ import json
 import os
 import random
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from data_corpus import Made, similarity, write_corpus
+from row import Row
 
 from setsail.base.machine import describe, versions
 from setsail.data.privacy.redactor import redact
@@ -38,24 +38,6 @@ SCRIPTS = {"setsail": "data_ours.py", "datasets + datasketch": "data_datasets.py
 MEGABYTES, PEER_MEGABYTES, SAMPLE_MEGABYTES, ROUNDS, THRESHOLD = 200, 24, 4, 3, 0.85
 ONE = "1 processes"
 WORDS = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3400-\u4dbf\u4e00-\u9fff]+")
-
-
-@dataclass
-class Row:
-    """One line of the results."""
-
-    work: str
-    who: str
-    setting: str
-    runs: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-    note: str = ""
-    unit: str = "MB/cpu_second"
-    better: str = "higher"
-
-    @property
-    def value(self) -> float:
-        return statistics.median(self.runs) if self.runs else 0.0
 
 
 def main() -> None:

@@ -12,15 +12,15 @@ import argparse
 import importlib
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import tokenizers
+from row import Row
 from tokenizers import models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 
@@ -38,23 +38,6 @@ POEMS = "npm:chinese-poetry@2.0.1/dist/quantangshi/poet.tang.*.json"
 
 
 Sides = Callable[[list[str]], Iterator[tuple[str, Callable[[], object]]]]
-
-
-@dataclass
-class Row:
-    """One line of the results."""
-
-    work: str
-    who: str
-    setting: str
-    runs: list[float] = field(default_factory=list)
-    note: str = ""
-    unit: str = "MB/cpu_second"
-    better: str = "higher"
-
-    @property
-    def value(self) -> float:
-        return statistics.median(self.runs) if self.runs else 0.0
 
 
 def main() -> None:

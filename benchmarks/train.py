@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from row import Row
 from transformers import (
     AutoConfig,
     BertConfig,
@@ -46,6 +46,7 @@ WORKS = "A,B,B-full,C"
 ROUNDS, SECONDS, TRIAL_SECONDS = 3, 15.0, 6.0
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 OURS = "setsail"
+UNIT = "tokens/cpu_second"
 TEXTS = ["a a b b"]
 NUM_LABELS = 4
 
@@ -112,24 +113,6 @@ CONTESTANTS = (
         works=("A",),
     ),
 )
-
-
-@dataclass
-class Row:
-    """One line of the results."""
-
-    work: str
-    who: str
-    setting: str
-    runs: list[float] = field(default_factory=list)
-    peak_bytes: int = 0
-    note: str = ""
-    unit: str = "tokens/cpu_second"
-    better: str = "higher"
-
-    @property
-    def value(self) -> float:
-        return statistics.median(self.runs) if self.runs else 0.0
 
 
 def main() -> None:
@@ -202,9 +185,9 @@ def compete(name: str, work: Path, contestants: list[Contestant], options: argpa
     lines: list[tuple[Contestant, dict[str, Any], Row]] = []
     for contestant in contestants:
         if contestant.default is not None:
-            lines.append((contestant, contestant.default, Row(name, contestant.who, "default")))
+            lines.append((contestant, contestant.default, Row(name, contestant.who, "default", unit=UNIT)))
         best = choose(contestant, work, min(TRIAL_SECONDS, options.seconds))
-        lines.append((contestant, best, Row(name, contestant.who, "best", note=json.dumps(best))))
+        lines.append((contestant, best, Row(name, contestant.who, "best", note=json.dumps(best), unit=UNIT)))
     for _ in range(options.rounds):
         for contestant, setting, row in lines:
             outcome = run(contestant, work, setting, options.seconds)
