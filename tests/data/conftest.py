@@ -11,6 +11,7 @@ import pytest
 from setsail.base.log import Log
 from setsail.base.recipe import Data
 from setsail.data.prepare import prepare
+from setsail.data.rewrite import Ask
 from setsail.data.summary import Summary
 
 
@@ -30,8 +31,16 @@ def jsonl(tmp_path: Path) -> Callable[..., Path]:
 def prepared(tmp_path: Path) -> Callable[..., Summary]:
     """Prepares a source of the test's folder into `out`."""
 
-    def run(source: str, *, task: str = "chat", out: str = "out", seed: int = 1, **settings: object) -> Summary:
+    def run(
+        source: str,
+        *,
+        task: str = "chat",
+        out: str = "out",
+        seed: int = 1,
+        ask: Ask | None = None,
+        **settings: object,
+    ) -> Summary:
         data = Data.model_validate({"source": source, **settings})
-        return prepare(data, task=task, seed=seed, base_dir=tmp_path, out=tmp_path / out, log=Log(quiet=True))
+        return prepare(data, task=task, seed=seed, base_dir=tmp_path, out=tmp_path / out, log=Log(quiet=True), ask=ask)
 
     return run

@@ -10,14 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.small_rows import pair
-from setsail.base.recipe import Augment
-from setsail.data.augment import MARK, augmented
+from setsail.base.errors import DataError
+from setsail.base.recipe import Augment, Data
+from setsail.data.augment import MARK, Augmenter
+from setsail.data.lexicon import read_lexicon
 from setsail.data.row import Message, Row, read_rows
+from setsail.data.sources import fingerprint
 from setsail.data.summary import Summary
 
 Write = Callable[..., Path]
 Prepare = Callable[..., Summary]
 EVERY = Augment(swap=0.2, delete=0.2, typo=0.3, copies=2)
+
+
+def augmented(row: Row, wanted: Augment, *, seed: int) -> list[Row]:
+    return list(Augmenter(wanted, seed=seed).made_from(row))
 
 
 def text_row(text: str) -> Row:
@@ -26,8 +33,8 @@ def text_row(text: str) -> Row:
 
 @given(st.text(max_size=200), st.integers(0, 3))
 def test_any_text_gives_the_same_marked_rows_every_time(text: str, seed: int) -> None:
-    made = list(augmented(text_row(text), EVERY, seed=seed))
-    assert made == list(augmented(text_row(text), EVERY, seed=seed))
+    made = augmented(text_row(text), EVERY, seed=seed)
+    assert made == augmented(text_row(text), EVERY, seed=seed)
     for row in made:
         assert row.text != text and row.text.strip() and row.group == "g"
         assert row.marks[-1].startswith(MARK) and row.marks[-1].endswith("0" * 16)
@@ -36,9 +43,9 @@ def test_any_text_gives_the_same_marked_rows_every_time(text: str, seed: int) ->
 
 @pytest.mark.parametrize("text", ["我的快递还没有到请帮我查一下", "please tell me where my parcel is today"])
 def test_swaps_and_deletions_keep_the_words(text: str) -> None:
-    swapped = next(augmented(text_row(text), Augment(swap=0.3), seed=1)).text
+    swapped = augmented(text_row(text), Augment(swap=0.3), seed=1)[0].text
     assert sorted(swapped) == sorted(text) and swapped != text
-    shorter = next(augmented(text_row(text), Augment(delete=0.2), seed=1)).text
+    shorter = augmented(text_row(text), Augment(delete=0.2), seed=1)[0].text
     assert 0.6 * len(text) < len(shorter) < len(text) and set(shorter) <= set(text)
 
 
@@ -66,3 +73,56 @@ def test_only_training_rows_are_copied_and_they_are_counted(jsonl: Write, prepar
     plain = prepared("rows.jsonl", out="plain")
     assert [row for row in parts["train"] if not row.marks] == read_rows(tmp_path / "plain" / "train.parquet")
     assert plain.num_made == 0
+
+
+def lexicon_of(folder: Path, *lines: str) -> Path:
+    (folder / "words.txt").write_text("# mine\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "words.txt"
+
+
+def test_synonyms_are_whole_words_of_the_lexicon(tmp_path: Path) -> None:
+    lexicon = read_lexicon(lexicon_of(tmp_path, "parcel, package", "快递，包裹、邮件", "phone, telephone"))
+    augmenter = Augmenter(Augment(synonym=0.9, lexicon="words.txt"), seed=2, lexicon=lexicon)
+    texts = {
+        "Parcel 12 is a parcel, parcels are not.": {"Package 12 is a package, parcels are not."},
+        "我的快递还没到": {"我的包裹还没到", "我的邮件还没到"},
+        "Call [PHONE_1] or my phone": {"Call [PHONE_1] or my telephone"},
+    }
+    for text, others in texts.items():
+        (made,) = augmenter.made_from(text_row(text))
+        assert made.text in others and made.marks == (f"{MARK}synonym from {'0' * 16}",)
+    assert list(augmenter.made_from(text_row("nothing of it"))) == []
+
+
+@given(st.lists(st.text(max_size=12), max_size=8), st.text(max_size=80), st.integers(0, 3))
+def test_any_lexicon_changes_any_text_the_same_way(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], text: str, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("lexicon") / "words.txt"
+    path.write_text("big, large\n" + "\t".join(words), encoding="utf-8", newline="")
+    wanted = Augment(synonym=0.5, lexicon="words.txt")
+    made = [list(Augmenter(wanted, seed=seed, lexicon=read_lexicon(path)).made_from(text_row(text))) for _ in "ab"]
+    assert made[0] == made[1] and len(made[0]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"), [((), "no two words"), (("one", "two"), "no two words"), (("a, a",), "no two words")]
+)
+def test_a_lexicon_without_synonyms_is_refused(tmp_path: Path, lines: tuple[str, ...], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read_lexicon(lexicon_of(tmp_path, *lines))
+
+
+def test_a_lexicon_is_read_first_and_belongs_to_what_is_recognised(
+    jsonl: Write, prepared: Prepare, tmp_path: Path
+) -> None:
+    jsonl([pair(n) for n in range(60)])
+    wanted = {"synonym": 0.3, "lexicon": "words.txt"}
+    with pytest.raises(DataError, match="no lexicon words"):
+        prepared("rows.jsonl", augment=wanted)
+    prints = set()
+    for line in ("order, purchase", "order, buy"):
+        lexicon_of(tmp_path, line)
+        data = Data.model_validate({"source": "rows.jsonl", "augment": wanted})
+        prints.add(fingerprint(data, tmp_path))
+    assert len(prints) == 2

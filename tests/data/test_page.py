@@ -321,7 +321,10 @@ def test_the_chinese_page_says_every_finding_in_chinese(jsonl: Write, prepared: 
     (tmp_path / "all" / "train-bytes.csv").write_bytes(
         b"text,label\n" + b"good text,late\n" * 30 + b"bad \xff\xfe text,late\n"
     )
-    summary = prepared("all", task="classify", max_rows=70, augment={"swap": 0.2}, encoding="utf-8")
+    augment = {"swap": 0.2, "paraphrase": 1.0, "server": {"url": "http://127.0.0.1:1", "model": "any"}}
+    summary = prepared(
+        "all", task="classify", max_rows=70, augment=augment, encoding="utf-8", ask=lambda prompt, seed: ""
+    )
     untold = [finding for finding in summary.findings if said.said(finding, "zh") == finding]
     assert untold == [] and all(HAN.search(said.said(finding, "zh")) for finding in summary.findings)
     given = ["the source brings its own parts: train, test; validation taken from train"]

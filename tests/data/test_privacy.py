@@ -89,6 +89,8 @@ def test_planted_numbers_with_checksums_are_all_found() -> None:
             card_number(seed, "52", 16),
         ):
             assert value not in redact([f"It is {value}."]).texts[0], value
+        for rare in (card_number(seed, "0604", 12), card_number(seed, "6390", 16)):
+            assert rare not in redact([f"Charged to my card {rare}."]).texts[0], rare
 
 
 def test_one_value_has_one_name_within_a_row() -> None:

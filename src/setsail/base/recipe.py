@@ -52,13 +52,44 @@ class Split(Part):
         return self
 
 
+class Server(Part):
+    """A server that speaks OpenAI's chat API, setsail's own among them; its key is in a variable by its name."""
+
+    url: str
+    model: str
+    key_env: str | None = None
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> Server:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError("url should begin with http:// or https://")
+        return self
+
+
 class Augment(Part):
-    """Rows made from training rows: the share of words that each way changes (0 leaves it out), and copies a way."""
+    """Rows made from training rows. A share of 0 leaves a way out; each way that is wanted makes `copies` of a row.
+
+    `swap`, `delete`, `typo` and `synonym` are shares of the words; `lexicon` is a file of words that mean the same, a
+    line each group. `paraphrase` and `back_translate` are shares of the rows, written anew by the model at `server`.
+    """
 
     swap: Fraction = 0.0
     delete: Fraction = 0.0
     typo: Fraction = 0.0
+    synonym: Fraction = 0.0
+    lexicon: str | None = None
+    paraphrase: Annotated[float, _Number, Field(ge=0.0, le=1.0)] = 0.0
+    back_translate: Annotated[float, _Number, Field(ge=0.0, le=1.0)] = 0.0
+    server: Server | None = None
     copies: Annotated[int, _Number, Field(ge=1, le=16)] = 1
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Augment:
+        if (self.synonym > 0) != (self.lexicon is not None):
+            raise ValueError("synonym and lexicon, a file of words that mean the same, go together")
+        if (self.paraphrase > 0 or self.back_translate > 0) != (self.server is not None):
+            raise ValueError("paraphrase or back_translate, and server, the model that writes, go together")
+        return self
 
 
 class Redact(Part):

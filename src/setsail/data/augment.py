@@ -1,9 +1,10 @@
 """More training rows from those there are: small changes that leave the meaning, each marked with what was done.
 
-Each made row names the one it was made from, stands in its group, and depends on nothing but that row, the way and the
-seed; whoever wants them gone drops the rows with a mark that begins with "made:". Only a text, or what users say in a
-conversation, is changed, never an answer, since a model would learn to make the mistakes. What does not live here: that
-only training rows get copies (`prepare.py`).
+Each made row names the one it was made from, stands in its group, and depends on nothing but that row, the way, the
+seed and, where a model writes, what it answered; whoever wants them gone drops the rows with a mark that begins with
+"made:". Only a text, or what users say in a conversation, is changed, never an answer, since a model would learn to
+make the mistakes. What does not live here: that only training rows get copies (`prepare.py`), the answers of a model
+and what is wrong with them (`rewrite.py`).
 
 Source: Wei and Zou 2019, EDA (arXiv 1901.11196): swaps and deletions of a tenth of the words help small sets of
 hundreds of rows, and no longer large ones.
@@ -11,13 +12,16 @@ hundreds of rows, and no longer large ones.
 
 from __future__ import annotations
 
+import functools
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from setsail.base.recipe import Augment
-from setsail.data.row import Row, row_id, with_contents
+from setsail.data.lexicon import Lexicon, pattern_of
+from setsail.data.rewrite import Rewriter
+from setsail.data.row import Row, contents, row_id, with_contents
 
 MARK = "made:"
 # A Chinese, Japanese or Korean character, or a run of anything else but spaces.
@@ -28,25 +32,59 @@ _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {key: row[max(0, at - 1) : at] + row[at + 1 : at + 2] for row in _KEYBOARD for at, key in enumerate(row)}
 
 
-def augmented(row: Row, wanted: Augment, *, seed: int) -> Iterator[Row]:
-    """The rows made from a row: `copies` for each way that is wanted; one that changes nothing is not given."""
-    for way, share in (("swap", wanted.swap), ("delete", wanted.delete), ("typo", wanted.typo)):
-        for number in range(1, wanted.copies + 1) if share else ():
-            chance = random.Random(f"{seed}\0{row.id}\0{way}\0{number}")
-            made = _changed(row, _WAYS[way], share, chance)
-            if made is not None:
-                origin = f"{row.origin}+{way}{number}"
-                marks = (*row.marks, f"{MARK}{way} from {row.id}")
-                yield replace(made, id=row_id(None, f"{row.id}+{way}{number}"), origin=origin, marks=marks)
+Way = Callable[[str, float, random.Random], str]  # a text, the share of words to change, chance: the text changed
 
 
-def _changed(row: Row, way: Callable[..., str], share: float, chance: random.Random) -> Row | None:
-    if not row.messages:
-        text = way(row.text, share, chance)
-        return with_contents(row, [text]) if text != row.text and text.strip() else None
-    texts = [way(m["content"], share, chance) if m["role"] == "user" else m["content"] for m in row.messages]
-    same = texts == [message["content"] for message in row.messages]
-    return None if same or not all(text.strip() for text in texts) else with_contents(row, texts)
+class Augmenter:
+    """Makes the rows that a recipe wants; `lexicon` has its synonyms, `rewriter` asks its model."""
+
+    def __init__(
+        self, wanted: Augment, *, seed: int, lexicon: Lexicon | None = None, rewriter: Rewriter | None = None
+    ) -> None:
+        self._wanted, self._seed, self._rewriter = wanted, seed, rewriter
+        self._ways = [("swap", wanted.swap, _swap), ("delete", wanted.delete, _delete), ("typo", wanted.typo, _typo)]
+        self._ways.append(("synonym", wanted.synonym, _synonyms_of(lexicon or {})))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked, which takes its time."""
+        return self._rewriter is not None
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Answers of the model that were not used, by what was wrong with them."""
+        return self._rewriter.refused if self._rewriter else {}
+
+    def made_from(self, row: Row) -> Iterator[Row]:
+        """`copies` of the row for each way that is wanted; one in which nothing is changed is not given."""
+        for number in range(1, self._wanted.copies + 1):
+            for name, share, way in self._ways:
+                if share:
+                    chance = self._chance(row, name, number)
+                    yield from _named(row, name, number, functools.partial(way, share=share, chance=chance))
+            for name, share in (
+                ("paraphrase", self._wanted.paraphrase),
+                ("back_translate", self._wanted.back_translate),
+            ):
+                if self._rewriter and self._chance(row, name, number).random() < share:
+                    write = functools.partial(self._rewriter.rewritten, name, seed=self._seed + number)
+                    yield from _named(row, name, number, write)
+
+    def _chance(self, row: Row, name: str, number: int) -> random.Random:
+        return random.Random(f"{self._seed}\0{row.id}\0{name}\0{number}")
+
+
+def _named(row: Row, name: str, number: int, change: Callable[[str], str]) -> Iterator[Row]:
+    """The changed row with its id, origin and mark, unless nothing is changed or a text is gone."""
+    before = contents(row)
+    says = [True] if not row.messages else [message["role"] == "user" for message in row.messages]
+    after = tuple(change(text) if said else text for text, said in zip(before, says, strict=True))
+    if after != before and all(text.strip() for text, said in zip(after, says, strict=True) if said):
+        made = with_contents(row, after)
+        marks = (*row.marks, f"{MARK}{name} from {row.id}")
+        yield replace(
+            made, id=row_id(None, f"{row.id}+{name}{number}"), origin=f"{row.origin}+{name}{number}", marks=marks
+        )
 
 
 def _swap(text: str, share: float, chance: random.Random) -> str:
@@ -80,6 +118,30 @@ def _typo(text: str, share: float, chance: random.Random) -> str:
     return "".join(pieces)
 
 
+def _synonyms_of(lexicon: Lexicon) -> Way:
+    known = pattern_of(lexicon) if lexicon else None
+
+    def exchange(text: str, share: float, chance: random.Random) -> str:
+        """About this share of the words, of those that the lexicon knows, become others that mean the same."""
+        found = [] if known is None else [match.span() for match in known.finditer(text)]
+        held = [match.span() for match in _PLACEHOLDER.finditer(text)]
+        found = [(start, end) for start, end in found if not any(a < end and start < b for a, b in held)]
+        num_words = len(_changeable(_PIECES.findall(text)))
+        for start, end in sorted(chance.sample(found, min(len(found), round(share * num_words) or 1)), reverse=True):
+            text = (
+                text[:start]
+                + _as_written(chance.choice(lexicon[text[start:end].casefold()]), text[start:end])
+                + text[end:]
+            )
+        return text
+
+    return exchange
+
+
+def _as_written(word: str, before: str) -> str:
+    return word[:1].upper() + word[1:] if before[:1].isupper() else word
+
+
 def _mistyped(word: str, chance: random.Random) -> str:
     place = chance.randrange(1, len(word))
     letter = word[place]
@@ -90,6 +152,3 @@ def _mistyped(word: str, chance: random.Random) -> str:
 def _changeable(pieces: Sequence[str]) -> list[int]:
     """Where words stand; numbers, signs and placeholders of personal data stay as they are."""
     return [at for at, piece in enumerate(pieces) if _WORD.search(piece) and not _PLACEHOLDER.search(piece)]
-
-
-_WAYS: dict[str, Callable[..., str]] = {"swap": _swap, "delete": _delete, "typo": _typo}

@@ -27,10 +27,11 @@ from setsail.base.page.words import Language
 from setsail.base.recipe import Augment, Data
 from setsail.data import sources
 from setsail.data.account import Account, total
-from setsail.data.augment import augmented
+from setsail.data.augment import Augmenter
 from setsail.data.choose import FATES, Choice, limit, remove_repeats, share_out
 from setsail.data.formats import recognise
 from setsail.data.index import PARTS, Index, load_index, load_sketches
+from setsail.data.lexicon import read_lexicon
 from setsail.data.page.build import build
 from setsail.data.page.figures import Figures, write_figures
 from setsail.data.page.gather import gather
@@ -38,12 +39,14 @@ from setsail.data.parallel import each
 from setsail.data.pieces import plan, read_piece
 from setsail.data.privacy.redactor import redact
 from setsail.data.reading import columns_of
+from setsail.data.rewrite import Ask, Rewriter
 from setsail.data.row import (
     DROP_SCHEMA,
     GROUP_CHARACTERS,
     GROUP_ROWS,
     ROW_SCHEMA,
     Drop,
+    Row,
     contents,
     drops_table,
     rows_of,
@@ -56,6 +59,7 @@ from setsail.data.summary import Summary
 
 MIN_ROWS = 20
 WORK = "work"
+ANSWERS = "answers.jsonl"  # of a model that writes texts anew, in WORK
 _CANNOT_DIFFER = {"csv", "tsv", "parquet"}  # all of such a file has the same columns
 
 
@@ -69,13 +73,15 @@ def prepare(
     log: Log,
     language: Language = "en",
     processes: int | None = None,
+    ask: Ask | None = None,
 ) -> Summary:
     """Writes train.parquet, validation.parquet, test.parquet and dropped.parquet into `out`; returns the account.
 
     Beside them stands the page to read before training, data.html and data.md in `language`, with its figures in
     data.json.
 
-    What stands finished in `out` from an earlier attempt is taken as it is. `processes` are at most the cores.
+    What stands finished in `out` from an earlier attempt is taken as it is. `processes` are at most the cores. `ask`
+    reaches the model that `data.augment.server` names.
 
     Raises:
         DataError: the source cannot be read, or fewer than 20 usable rows are left.
@@ -83,7 +89,8 @@ def prepare(
     """
     work = out / WORK
     try:
-        summary, figures = _prepare(data, task, seed, base_dir, out, log, processes or num_cores())
+        augmenter = _augmenter(data, seed, base_dir, work, ask)
+        summary, figures = _prepare(data, task, seed, base_dir, out, log, processes or num_cores(), augmenter)
     except (DataError, RecipeError):
         shutil.rmtree(work, ignore_errors=True)
         if out.is_dir() and not any(out.iterdir()):
@@ -98,7 +105,14 @@ def prepare(
 
 
 def _prepare(
-    data: Data, task: str, seed: int, base_dir: Path, out: Path, log: Log, processes: int
+    data: Data,
+    task: str,
+    seed: int,
+    base_dir: Path,
+    out: Path,
+    log: Log,
+    processes: int,
+    augmenter: Augmenter | None,
 ) -> tuple[Summary, Figures]:
     steps_of(data.clean)  # a step that does not exist is told before anything is read
     fingerprint = sources.fingerprint(data, base_dir)
@@ -116,12 +130,25 @@ def _prepare(
         limit(choice, index, data.max_rows, seed=seed)
     findings = share_out(choice, index, data, task=task)
     findings += sources.not_read(data, base_dir)
-    num_made = _write(out, index, choice, data.augment, seed)
+    num_made = _write(out, index, choice, augmenter, log)
     for shard in shards if data.vault is not None else ():
         with explained_os_errors("keeping what was masked"):
             shutil.copy(shard / "hidden.vault", out / f"hidden-{shard.name}.vault")
-    summary = summarise(data, task, fingerprint, account, index, choice, findings).with_made(num_made)
+    summary = summarise(data, task, fingerprint, account, index, choice, findings)
+    if augmenter is not None:
+        summary = summary.with_made(num_made, augmenter.refused)
     return summary, gather(data, base_dir, summary, account=account, index=index, choice=choice, out=out)
+
+
+def _augmenter(data: Data, seed: int, base_dir: Path, work: Path, ask: Ask | None) -> Augmenter | None:
+    """What makes more training rows; a lexicon that cannot be read is told before anything else is."""
+    wanted = data.augment
+    if wanted == Augment():
+        return None
+    lexicon = read_lexicon(base_dir / Path(wanted.lexicon).expanduser()) if wanted.lexicon else None
+    if (wanted.server is None) != (ask is None):
+        raise ValueError("a server to ask is named, and `ask`, which reaches it, is not given; or the other way round")
+    return Augmenter(wanted, seed=seed, lexicon=lexicon, rewriter=Rewriter(ask, work / ANSWERS) if ask else None)
 
 
 def _make_shards(
@@ -195,7 +222,7 @@ def _too_few(data: Data, task: str, account: Account, index: Index, choice: Choi
     )
 
 
-def _write(out: Path, index: Index, choice: Choice, augment: Augment, seed: int) -> int:
+def _write(out: Path, index: Index, choice: Choice, augmenter: Augmenter | None, log: Log) -> int:
     """Each row to its part, shard by shard, and every drop to dropped.parquet; how many rows were made on the way."""
     num_made = 0
     options = {"compression": "zstd", "write_statistics": False, "store_schema": False}
@@ -212,8 +239,8 @@ def _write(out: Path, index: Index, choice: Choice, augment: Augment, seed: int)
                 taken = choice.fate[start:end] == part
                 kept = rows.filter(pa.array(taken))
                 writer.write(kept, index.characters[start:end][taken])
-                if part == PARTS.index("train") and augment != Augment():
-                    made = [new for row in rows_of(kept) for new in augmented(row, augment, seed=seed)]
+                if part == PARTS.index("train") and augmenter is not None:
+                    made = _made(augmenter, rows_of(kept), log)
                     writer.write(rows_table(made), np.array([sum(map(len, contents(row))) for row in made], np.int64))
                     num_made += len(made)
             drops = pq.read_table(shard / "drops.parquet", schema=DROP_SCHEMA)
@@ -223,6 +250,17 @@ def _write(out: Path, index: Index, choice: Choice, augment: Augment, seed: int)
         for writer in parts:
             writer.finish()
     return num_made
+
+
+def _made(augmenter: Augmenter, rows: Sequence[Row], log: Log) -> list[Row]:
+    if not augmenter.asks:
+        return [new for row in rows for new in augmenter.made_from(row)]
+    made = []
+    with log.progress("prepare: rows written anew", len(rows)) as progress:
+        for row in rows:
+            made += augmenter.made_from(row)
+            progress.advance()
+    return made
 
 
 class _PartWriter:

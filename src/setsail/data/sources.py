@@ -96,7 +96,7 @@ def not_read(data: Data, base_dir: Path) -> tuple[str, ...]:
 
 def fingerprint(data: Data, base_dir: Path) -> str:
     """64 hex digits that change whenever the source's rows could."""
-    lists = [name for name in (*data.keep_out, data.forget) if name is not None]
+    lists = [name for name in (*data.keep_out, data.forget, data.augment.lexicon) if name is not None]
     named = ""
     if is_package(data):
         named = package_fingerprint(data.source)

@@ -61,6 +61,17 @@ REASONS = {
 REASONS_TOLD_ELSEWHERE = {"exact_duplicate", "over_max_rows"}
 
 
+# What may be wrong with a text that a model wrote anew.
+ANSWER_FAULTS = {
+    "empty": "nothing came",
+    "same words": "the words stayed the same",
+    "long": "too long to be sent",
+    "length": "far shorter or longer",
+    "numbers": "a number or placeholder was lost or added",
+    "language": "in another language",
+}
+
+
 @dataclass(frozen=True)
 class Step:
     """How many rows were left after a step of preparing."""
@@ -95,13 +106,14 @@ class Summary:
         """The summary for a manifest."""
         return asdict(self)
 
-    def with_made(self, count: int) -> Summary:
-        """The summary with `count` rows made from training rows."""
-        if not count:
-            return self
+    def with_made(self, count: int, refused: Mapping[str, int]) -> Summary:
+        """The summary with `count` rows made from training rows; `refused` are a model's answers that were not used."""
         sizes = {**self.sizes, "train": self.sizes["train"] + count}
-        told = f"{count:,} rows were made from training rows and are marked so"
-        return replace(self, num_made=count, sizes=sizes, findings=(*self.findings, told))
+        told = [f"{count:,} rows were made from training rows and are marked so"] if count else []
+        if refused:
+            reasons = ", ".join(f"{ANSWER_FAULTS[fault]} {refused[fault]:,}" for fault in sorted(refused))
+            told.append(f"texts that a model wrote anew and that were not used: {reasons}")
+        return replace(self, num_made=count, sizes=sizes, findings=(*self.findings, *told))
 
     def lines(self) -> list[str]:
         """The account for a person, a line each."""

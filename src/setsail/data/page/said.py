@@ -10,7 +10,7 @@ import re
 
 from setsail.base.page.words import Language
 from setsail.data.page.words import NAMES
-from setsail.data.summary import REASONS
+from setsail.data.summary import ANSWER_FAULTS, REASONS
 
 _ROWS = r"(?P<rows>\d[\d,]*) rows?"
 _CHINESE = {
@@ -48,9 +48,18 @@ _CHINESE = {
         "data.max_rows 按编号的哈希略去 {rows} 个样本"
     ),
     rf"{_ROWS} were made from training rows and are marked so": "由训练样本生成 {rows} 个样本，并有标记",
+    r"texts that a model wrote anew and that were not used: (?P<faults>.+)": "模型改写后未采用的文本：{faults}",
 }
 _NOUNS = {"texts": "文本", "answers": "答案", "conversations": "对话", "question–answer pairs": "问答"}
 _REASONS = {english: NAMES[name][1] for name, english in REASONS.items()}
+_FAULTS = {
+    "empty": "没有内容",
+    "same words": "文字未变",
+    "long": "过长而未发送",
+    "length": "长度相差过大",
+    "numbers": "数字或占位符缺失或增多",
+    "language": "换了语言",
+}
 _PARTS = {part: NAMES[part][1] for part in ("train", "validation", "test")} | {" and ": "、", ", ": "、"}
 
 
@@ -72,4 +81,8 @@ def _own_word(name: str, text: str) -> str:
     """The Chinese for a word of ours; a name from the data stands as it is."""
     if name in ("parts", "lacking"):
         return "".join(_PARTS.get(piece, piece) for piece in re.split("(, | and )", text))
+    if name == "faults":
+        for fault, english in ANSWER_FAULTS.items():
+            text = text.replace(english, _FAULTS[fault])
+        return text.replace(", ", "、")
     return {"noun": _NOUNS, "reason": _REASONS}.get(name, {}).get(text, text)

@@ -177,6 +177,7 @@ def _issuer_may_fit(digits: str) -> bool:
         or (length == 15 and digits[:4] in ("2131", "1800"))
         or (length == 16 and digits[:2] in ("35", "60", "64"))
         or (12 <= length <= 19 and (digits[:2] in ("50", "56", "57", "58") or digits[0] in "69"))
+        or (12 <= length <= 19 and digits[:4] == "0604")  # Maestro
     )
 
 
