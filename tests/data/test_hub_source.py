@@ -48,6 +48,20 @@ from setsail.data.licence import licence_of
 for source in sys.argv[2:]:
     print(json.dumps(astuple(licence_of(Data(source=source), Path(sys.argv[1])))))
 """
+FETCH = """
+import json, sys
+from pathlib import Path
+from setsail.data import hub_source, pieces
+from setsail.data.pieces import plan, read_piece
+hub_source._GROUP_BYTES, hub_source._BATCH_ROWS, pieces.PIECE_BYTES = 20_000, 100, 50_000
+files = hub_source.fetch(sys.argv[2], Path(sys.argv[1]) / "kept")
+tasks = plan(files, encoding="auto", scratch=Path(sys.argv[1]) / "unpacked")
+read = [(place, item.origin, item.fields) for task in tasks for piece in task
+        for place, contents in read_piece(piece) for item in contents.items]
+assert [origin for _, origin, _ in read] == [f"hf:org/large#train:{n}" for n in range(1, 2001)]
+assert [fields for _, _, fields in read] == [{"text": f"row {n} " + "x" * 90} for n in range(2000)]
+print(sum(map(len, tasks)))
+"""
 Run = Callable[..., list[Any]]
 
 
@@ -76,6 +90,10 @@ def hub() -> Iterator[DataSetHub]:
         "org/classes": {
             "README.md": classes.encode(),
             "train.jsonl": b'{"text": "x", "label": 1}\n{"text": "y", "label": -1}\n',
+        },
+        "org/large": {
+            "README.md": b"",
+            "train.jsonl": "".join(f'{{"text": "row {n} {"x" * 90}"}}\n' for n in range(2000)).encode(),
         },
         "org/script": {"script.py": b"raise SystemExit", "README.md": b""},
     }
@@ -132,6 +150,16 @@ def test_what_cannot_be_read_is_said_in_words(run: Run) -> None:
         assert isinstance(said, str) and words in said
 
 
+def test_a_large_split_is_prepared_in_pieces_and_fetched_once(hub: DataSetHub, run: Run) -> None:
+    hub.asked.clear()
+    (pieces,) = run("hf:org/large", script=FETCH)
+    content = f"GET /datasets/org/large/resolve/{COMMIT}/train.jsonl"
+    first = hub.asked.count(content)
+    hub.asked.clear()
+    assert pieces > 3 and run("hf:org/large", script=FETCH) == [pieces]
+    assert hub.asked.count(content) < first  # the library still looks into it for the names of splits
+
+
 def test_the_card_states_the_licence(run: Run) -> None:
     stated = run("hf:org/set", "org/set", "hf:org/two", "hf:org/script", script=LICENCES)
     assert stated == [["mit", "README.md"]] * 2 + [["", ""]] * 2
@@ -154,5 +182,5 @@ def test_names_and_paths_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
         assert sources.is_hub(Data(source=source), tmp_path) == is_hub
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(DataError) as caught:
-        list(hub_source.read_data_set("hf:org/set"))
+        hub_source.fetch("hf:org/set", tmp_path)
     assert caught.value.hint == "pip install 'setsail[hub]'"

@@ -13,21 +13,26 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from setsail.base.environment import read_environment
 from setsail.base.errors import DataError, SetsailError, did_you_mean
-from setsail.data.containers import Contents
-from setsail.data.encoding import bad_text
+from setsail.base.files import explained_os_errors
+from setsail.data.folder import SourceFile
 from setsail.data.given import given_parts
-from setsail.data.row import Drop, Record, row_id
-from setsail.data.unpack import MAX_BYTES
+from setsail.data.unpack import kept_copy
 
 PREFIX = "hf:"
 _NAME = re.compile(
     r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?(?:#(?P<split>\w+))?"
 )
 _BATCH_ROWS = 1024
+_GROUP_BYTES = 4 << 20  # of rows that are written, and later read, together
 _CARD_BYTES = 1 << 20
 _EXAMPLE = "hf:owner/name, or with a configuration, a revision and a split: hf:owner/name/config@v1#train"
 
@@ -66,11 +71,14 @@ def fingerprint(source: str) -> str:
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
-def read_data_set(source: str) -> Iterator[tuple[str, Contents]]:
-    """Each split of the data set by its place, "hf:owner/name#train", with every record in it.
+def fetch(source: str, folder: Path) -> tuple[SourceFile, ...]:
+    """A copy of each split in `folder`, a Parquet file; its place is "hf:owner/name#train". What is there is whole.
+
+    The rows stream through: memory holds a part of them. Numbers of classes become the names that they stand for.
 
     Raises:
         DataError: as `fingerprint`; no such configuration or split; the extra is not installed.
+        SystemRefusal: disk full, no permission.
     """
     wanted = parse(source)
     if importlib.util.find_spec("datasets") is None:
@@ -81,10 +89,32 @@ def read_data_set(source: str) -> Iterator[tuple[str, Contents]]:
     config, splits = _choice(wanted, commit)
     name = f"{PREFIX}{wanted.repository}" + (f"/{wanted.config}" if wanted.config else "")
     parts = given_parts(splits)
+    files = []
     for split in splits:
         place = f"{name}#{split}"
-        rows = _rows(wanted.repository, config, split, commit)
-        yield place, Contents("hub", "", tuple(_items(rows, place, parts[split])))
+        copy = kept_copy(folder, f"{place} {commit}").with_suffix(".parquet")
+        if not copy.exists():
+            with _explained(wanted), explained_os_errors(f"keeping a copy of {place}"):
+                _copy(_tables(wanted.repository, config, split, commit), copy)
+        files.append(SourceFile(copy, place, parts[split]))
+    return tuple(files)
+
+
+def _copy(tables: Iterator[pa.Table], copy: Path) -> None:
+    """Writes the tables as one file, beside its place and then renamed."""
+    draft = copy.with_suffix(".partial")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    first = next(tables, None)
+    with pq.ParquetWriter(draft, first.schema if first is not None else pa.schema([]), compression="zstd") as file:
+        waiting: list[pa.Table] = []
+        for table in chain([first] if first is not None else [], tables):
+            waiting.append(table)
+            if sum(each.nbytes for each in waiting) >= _GROUP_BYTES:
+                file.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            file.write_table(pa.concat_tables(waiting))
+    draft.rename(copy)
 
 
 def read_card(source: str) -> str:
@@ -127,33 +157,22 @@ def _choice(wanted: HubDataSet, commit: str) -> tuple[str, Sequence[str]]:
     return config, [wanted.split] if wanted.split else splits
 
 
-def _rows(repository: str, config: str, split: str, commit: str) -> Iterator[dict[str, Any]]:
+def _tables(repository: str, config: str, split: str, commit: str) -> Iterator[pa.Table]:
     """The rows of a split, in order; numbers of classes as the names that they stand for."""
     import datasets  # an extra, slow to import
 
-    wanted = HubDataSet(repository, config, commit, split)
-    num_bytes = 0
-    with _explained(wanted):
-        stream: Any = datasets.load_dataset(repository, config, split=split, streaming=True, revision=commit)
-        features = stream.features or {}
-        names = {c: f.names for c, f in features.items() if isinstance(f, datasets.ClassLabel) and f.names}
-        for table in stream.with_format("arrow").iter(batch_size=_BATCH_ROWS):
-            num_bytes += table.nbytes
-            if num_bytes > MAX_BYTES:
-                raise DataError("the split holds more than 4 GiB", place=f"{repository}#{split}", hint="take a part")
-            for row in table.to_pylist():
-                yield {c: _named(value, names[c]) if c in names else value for c, value in row.items()}
+    stream: Any = datasets.load_dataset(repository, config, split=split, streaming=True, revision=commit)
+    features = stream.features or {}
+    names = {c: f.names for c, f in features.items() if isinstance(f, datasets.ClassLabel) and f.names}
+    for table in stream.with_format("arrow").iter(batch_size=_BATCH_ROWS):
+        for column in names.keys() & set(table.column_names):
+            named = pa.array([_named(value, names[column]) for value in table[column].to_pylist()], pa.string())
+            table = table.set_column(table.column_names.index(column), column, named)
+        yield table.replace_schema_metadata(None)
 
 
-def _named(value: object, names: Sequence[str]) -> object:
+def _named(value: object, names: Sequence[str]) -> str | None:
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
-
-
-def _items(rows: Iterator[dict[str, Any]], place: str, part: str) -> Iterator[Record | Drop]:
-    for number, fields in enumerate(rows, start=1):
-        origin = f"{place}:{number}"
-        reason = bad_text(fields)
-        yield Drop(row_id(fields, origin), origin, reason) if reason else Record(origin, fields, part=part)
 
 
 def _commit(wanted: HubDataSet) -> str:

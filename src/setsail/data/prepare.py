@@ -170,9 +170,10 @@ def _make_shards(
 
 
 def _tasks(data: Data, base_dir: Path, scratch: Path) -> list[Task]:
-    if not sources.has_files(data, base_dir):
+    files = sources.files_of(data, base_dir, scratch / "fetched")
+    if files is None:
         return [Task(0)]
-    planned = plan(sources.find(data.source, base_dir).files, encoding=data.encoding, scratch=scratch / "unpacked")
+    planned = plan(files, encoding=data.encoding, scratch=scratch / "unpacked")
     return [Task(number, pieces) for number, pieces in enumerate(planned)]
 
 

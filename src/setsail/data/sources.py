@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from setsail.data.registry_source import is_registry, unpacked
 from setsail.data.row import Drop
 from setsail.data.unpack import read_bytes
 
-__all__ = ["Found", "SourceFile", "find", "fingerprint", "given_split", "is_package", "not_read", "read"]
+__all__ = ["Found", "SourceFile", "files_of", "find", "fingerprint", "given_split", "is_package", "not_read", "read"]
 
 _ARCHIVES = {"zip", "tar"}
 BROKEN = {"broken_json", "broken_csv", "broken_mail", "ragged_row", "invalid_bytes", "not_an_object"}
@@ -38,9 +39,18 @@ def is_package(data: Data) -> bool:
     return data.source.startswith(PREFIX)
 
 
-def has_files(data: Data, base_dir: Path) -> bool:
-    """Whether the source is made of files, which can be read in pieces."""
-    return not is_package(data) and not is_hub(data, base_dir)
+def files_of(data: Data, base_dir: Path, scratch: Path) -> tuple[SourceFile, ...] | None:
+    """The files that can be read in pieces, copies in `scratch` where they lie elsewhere; None where there are none.
+
+    Raises:
+        DataError: nothing is there, or it cannot be fetched.
+        SystemRefusal: no permission, disk full.
+    """
+    if is_package(data):
+        return None
+    if is_hub(data, base_dir):
+        return hub_source.fetch(data.source, scratch)
+    return find(data.source, base_dir).files
 
 
 def is_hub(data: Data, base_dir: Path) -> bool:
@@ -64,7 +74,9 @@ def read(data: Data, base_dir: Path) -> Iterator[tuple[str, Contents]]:
         yield data.source, read_package(data.source)
         return
     if is_hub(data, base_dir):
-        yield from hub_source.read_data_set(data.source)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in hub_source.fetch(data.source, Path(folder)):
+                yield from read_source_file(file, data.encoding)
         return
     for file in find(data.source, base_dir).files:
         for place, contents in read_source_file(file, data.encoding):

@@ -134,11 +134,12 @@ def _texts(value: object) -> Iterator[str]:
 
 def _contents(data: Data, base_dir: Path, *, only: str = "") -> Iterator[tuple[str, Contents]]:
     """The source's parts, piece by piece; those of one file where `only` names it."""
-    if not sources.has_files(data, base_dir):
-        yield from sources.read(data, base_dir)
-        return
-    files = [file for file in sources.find(data.source, base_dir).files if only.startswith(file.place) or not only]
     with tempfile.TemporaryDirectory() as scratch:
+        files = sources.files_of(data, base_dir, Path(scratch, "fetched"))
+        if files is None:
+            yield from sources.read(data, base_dir)
+            return
+        files = [file for file in files if only.startswith(file.place) or not only]
         for task in plan(files, encoding=data.encoding, scratch=Path(scratch)):
             for piece in task:
                 yield from read_piece(piece)
