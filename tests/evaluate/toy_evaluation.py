@@ -18,6 +18,7 @@ from setsail.evaluate.report import (
     PlanFacts,
     RenderedRow,
     ReportFacts,
+    SampledTexts,
     StageTime,
     TrainingFacts,
     ValidationPoint,
@@ -162,9 +163,13 @@ def facts(evaluation: Evaluation | None) -> ReportFacts:
         ),
         training=TrainingFacts(
             method="LoRA, rank 16, alpha 32, on every linear layer of a block; bf16 weights; AdamW, cosine from 2e-4.",
-            plan=PlanFacts(960, 142_311, 88_012, 0, 240, 310.0, 287.4, 1_620_000_000, 1_498_000_000),
+            plan=PlanFacts(960, 142_311, 88_012, 0, 240, 310.0, 287.4, 1_620_000_000, 1_498_000_000, 0.16),
             steps=steps,
             validation=tuple(ValidationPoint(step, 1.42 / (1 + step / 60) ** 0.2) for step in range(0, 241, 40)),
+            samples=(
+                SampledTexts(80, ("Once upon a king the", "床前明月")),
+                SampledTexts(240, ("Once upon a time there was", "床前明月光")),
+            ),
         ),
         evaluation=evaluation,
         faithfulness=tuple(

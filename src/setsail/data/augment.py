@@ -42,7 +42,11 @@ class Augmenter:
         self, wanted: Augment, *, seed: int, lexicon: Lexicon | None = None, rewriter: Rewriter | None = None
     ) -> None:
         self._wanted, self._seed, self._rewriter = wanted, seed, rewriter
-        self._ways = [("swap", wanted.swap, _swap), ("delete", wanted.delete, _delete), ("typo", wanted.typo, _typo)]
+        self._ways: list[tuple[str, float, Way]] = [
+            ("swap", wanted.swap, _swap),
+            ("delete", wanted.delete, _delete),
+            ("typo", wanted.typo, _typo),
+        ]
         self._ways.append(("synonym", wanted.synonym, _synonyms_of(lexicon or {})))
 
     @property

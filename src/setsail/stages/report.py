@@ -24,6 +24,7 @@ from setsail.stages.check import RESULT
 from setsail.stages.classifying import lesson_on
 from setsail.stages.examples import SCORING, examples_of, runs_of
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.training import SAMPLES
 from setsail.train.journal import read_journal
 
 NUM_SHOWN = 3
@@ -38,7 +39,7 @@ def make_report(voyage: Voyage, made: Mapping[str, Artifact]) -> Artifact:
         build_data_page(draft, read_figures(made["data"].file(FIGURES)), language=language)
         return {}
 
-    return make(voyage, StageSpec("report", {"language": language}, dict(made), {}, version=2), build)
+    return make(voyage, StageSpec("report", {"language": language}, dict(made), {}, version=3), build)
 
 
 def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
@@ -132,11 +133,19 @@ def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:
             actual_seconds=metrics["actual_seconds"],
             predicted_memory_bytes=plan["predicted_memory_bytes"],
             actual_memory_bytes=metrics["actual_memory_bytes"],
+            core_hours=metrics.get("core_hours"),
         ),
         steps=tuple(points),
         validation=tuple(facts.ValidationPoint(v["step"], v[measure]) for v in metrics["validation"]),
         measure=measure,
+        samples=_sampled(trained),
         truncated=tuple(plan["truncated"]),
+    )
+
+
+def _sampled(trained: Artifact) -> tuple[facts.SampledTexts, ...]:
+    return tuple(
+        facts.SampledTexts(each["step"], tuple(each["texts"])) for each in read_journal(trained.path / SAMPLES)
     )
 
 

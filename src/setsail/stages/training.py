@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -23,6 +24,7 @@ from setsail.base.artifact import Artifact
 from setsail.base.device import device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
+from setsail.base.log import duration
 from setsail.base.recipe import Finetune, New, Pretrain
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.question import choose_rows
@@ -177,7 +179,9 @@ def _learn(task: _Task, draft: Path) -> None:
     model = learner.look()
     world.order("learned")
     _save_weights(task, model, draft)
-    write_atomically(draft / TRAINING, json.dumps(_metrics(plan, draft, time.monotonic() - began), indent=1) + "\n")
+    metrics = _metrics(plan, draft, time.monotonic() - began, num_cores=torch.get_num_threads() * world.size)
+    log.say(f"  took        {_cost(metrics)}")
+    write_atomically(draft / TRAINING, json.dumps(metrics, indent=1) + "\n")
     _observe(task, model, draft)
 
 
@@ -280,12 +284,23 @@ def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
         limit_length(draft, task.lesson.context)
 
 
-def _metrics(plan: Plan, draft: Path, seconds: float) -> dict[str, Any]:
-    """What the manifest and the report say of the run; predictions stand beside what came."""
+def _cost(metrics: Mapping[str, Any]) -> str:
+    """What the steps took, in the words in which the plan predicted it."""
+    memory = f"{metrics['actual_memory_bytes'] / 2**30:.2f} GiB at most"
+    return f"{duration(metrics['actual_seconds'])}, {metrics['core_hours']:.2f} core-hours; {memory}"
+
+
+def _metrics(plan: Plan, draft: Path, seconds: float, *, num_cores: int) -> dict[str, Any]:
+    """What the manifest and the report say of the run; predictions stand beside what came.
+
+    Units: a core-hour is an hour of one core that was there to be used, whether it was or not.
+    """
     steps, curve = read_journal(draft / STEPS), read_journal(draft / VALIDATION)
+    spent = sum(step["seconds"] for step in steps)
     return {
         "plan": asdict(plan),
-        "actual_seconds": round(sum(step["seconds"] for step in steps), 2),
+        "actual_seconds": round(spent, 2),
+        "core_hours": round(spent * num_cores / 3600, 4),
         "seconds_with_validation": round(seconds, 2),
         "actual_memory_bytes": peak_bytes(device()),
         "validation": curve,

@@ -10,7 +10,7 @@ from setsail.base.page.blocks import Block, Cell, Chapter, Column, Figure, Prose
 from setsail.base.page.words import Words
 from setsail.evaluate import numbers, verdict
 from setsail.evaluate.report import drawing
-from setsail.evaluate.report.facts import CurvePoint, PlanFacts, TrainingFacts
+from setsail.evaluate.report.facts import CurvePoint, PlanFacts, SampledTexts, TrainingFacts
 
 T = TypeVar("T")
 
@@ -28,6 +28,8 @@ def training_chapter(facts: TrainingFacts, words: Words) -> Chapter:
         blocks.append(Prose(words("truncated", rows=", ".join(facts.truncated))))
     if facts.steps:
         blocks += _curve(facts, words)
+    if facts.samples:
+        blocks.append(_samples(facts.samples, words))
     return Chapter("training", words("training"), tuple(blocks))
 
 
@@ -43,6 +45,8 @@ def _plan(plan: PlanFacts, words: Words) -> Table:
     rows.append(_said_and_came("plan_seconds", plan.predicted_seconds, plan.actual_seconds, numbers.duration, words))
     memory = plan.predicted_memory_bytes, plan.actual_memory_bytes
     rows.append(_said_and_came("plan_memory", *memory, numbers.size, words))
+    if plan.core_hours is not None:
+        rows.append((Cell(words("plan_core_hours")), Cell("–", "quiet"), Cell(f"{plan.core_hours:.2f}")))
     columns = (Column(""), Column(words("plan_said"), "number"), Column(words("plan_came"), "number"))
     return Table(columns, tuple(rows), words("plan"))
 
@@ -98,6 +102,16 @@ def _validation(facts: TrainingFacts, words: Words) -> Table:
         for point in _evenly(facts.validation)
     )
     return Table(columns, rows, words("curve_validation", measure=measure))
+
+
+def _samples(samples: Sequence[SampledTexts], words: Words) -> Table:
+    """The texts after some of the steps, below one another so that they can be compared."""
+    shown = _evenly(samples)
+    texts = zip(*(each.texts for each in shown), strict=False)
+    pairs = [pair for same in texts for pair in zip(shown, same, strict=True)]
+    rows = tuple((Cell(numbers.count(each.step)), Cell(text)) for each, text in pairs)
+    columns = (Column(words("axis_step"), "number"), Column(words("text")))
+    return Table(columns, rows, words("learned_samples"))
 
 
 def _measure(facts: TrainingFacts, words: Words) -> str:

@@ -59,6 +59,7 @@ class PlanFacts:
     actual_seconds: float | None = None
     predicted_memory_bytes: int | None = None
     actual_memory_bytes: int | None = None
+    core_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,14 @@ class ValidationPoint:
 
 
 @dataclass(frozen=True)
+class SampledTexts:
+    """What the model made of the recipe's samples after a step."""
+
+    step: int
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TrainingFacts:
     """How it was trained: a line about the method, the plan, the curve, and the rows that were cut short by id.
 
@@ -91,6 +100,7 @@ class TrainingFacts:
     steps: tuple[CurvePoint, ...] = ()
     validation: tuple[ValidationPoint, ...] = ()
     measure: str = "bits_per_byte"
+    samples: tuple[SampledTexts, ...] = ()
     truncated: tuple[str, ...] = ()
 
 

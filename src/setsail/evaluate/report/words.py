@@ -76,6 +76,7 @@ PHRASES: Phrases = {
     "plan_steps": ("Steps", "步数"),
     "plan_seconds": ("Time", "时间"),
     "plan_memory": ("Memory", "内存"),
+    "plan_core_hours": ("Core-hours", "核时"),
     "truncated": ("Cut short: {rows}.", "被截断的样本：{rows}。"),
     "loss_per_token": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
     "loss_per_row": ("Training loss, nats per row", "训练损失（每样本奈特数）"),
@@ -89,6 +90,10 @@ PHRASES: Phrases = {
     "curve_loss": ("Loss, nats", "损失（奈特）"),
     "curve_rate": ("Learning rate", "学习率"),
     "curve_tokens": ("Tokens", "词元"),
+    "learned_samples": (
+        "What it made of the recipe's samples as it learned.",
+        "训练过程中对配方示例的续写。",
+    ),
     "curve_validation": ("Validation, {measure}.", "验证集，{measure}。"),
     # Scores
     "scores": ("How good it is", "效果"),
