@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
 from setsail.data.row import Row
-from setsail.evaluate import class_scores
-from setsail.evaluate.class_baselines import majority, tfidf_regression
+from setsail.evaluate import class_scores, ladder
+from setsail.evaluate.class_baselines import keywords, majority, neighbours, tfidf_regression
 from setsail.evaluate.class_scores import Truth
 from setsail.evaluate.classify import COMPARISONS, evaluate_classes
 from setsail.evaluate.evaluation import read_evaluation
+from setsail.evaluate.interval import Interval
+from setsail.evaluate.ladder import Cost, climb
 from setsail.evaluate.report.about_classes import classes_chapter
 from setsail.evaluate.report.words import words_in
 from setsail.evaluate.score import Plan
@@ -137,6 +141,61 @@ def test_a_label_without_training_rows_has_probability_zero() -> None:
     assert found[0, 3] == 0.0 and found.sum() == pytest.approx(1.0)
 
 
+def test_rules_of_keywords_know_the_words_that_betray_a_label() -> None:
+    train, test = some_rows(200, seed=1), some_rows(40, seed=3)
+    found = keywords(train, LABELS)([row.text for row in test])
+    assert found.sum(axis=1) == pytest.approx(1.0)
+    assert [LABELS[index] for index in found.argmax(axis=1)] == [row.label for row in test]
+    unknown = keywords(train, LABELS)(["nothing of it"])
+    assert LABELS[int(unknown.argmax())] == "account", "without a keyword the most frequent label"
+    few = [Row(f"r{n}", (), f"word{n}", "", "t:1", LABELS[n % 2]) for n in range(4)]
+    assert keywords(few, LABELS)(["word1"]).argmax() == 0, "no word stands in enough rows"
+
+
+def test_nearest_texts_count_by_their_cosine_and_validation_says_how_many() -> None:
+    places = {"a": (1.0, 0.0), "b": (0.0, 1.0), "odd": (0.8, 0.6)}
+    asked: list[int] = []
+
+    def vectors(texts: Sequence[str]) -> np.ndarray:
+        asked.append(len(texts))
+        return np.array([places[text] for text in texts], np.float32).reshape(len(texts), 2)
+
+    def row(text: str, label: str) -> Row:
+        return Row(text, (), text, "", "t:1", label)
+
+    train = [*[row("a", "account")] * 6, *[row("b", "billing")] * 3, row("odd", "billing")]
+    for expected in ("account", "billing"):  # by the five nearest, or by the nearest alone
+        classify = neighbours(vectors, train, [row("odd", expected)] * 3, LABELS)
+        assert asked[-2:] == [10, 3]
+        (shares,) = classify(["odd"])
+        assert shares.sum() == pytest.approx(1.0) and LABELS[int(shares.argmax())] == expected
+    assert neighbours(vectors, train[:1], [], LABELS)(["b"]).argmax() == 0
+
+
+def gap_of(value: float, half: float = 0.02, units: int = 100) -> Interval:
+    return Interval(value, value - half, value + half, units)
+
+
+@pytest.mark.parametrize(
+    ("values", "half", "units", "stop", "told"),
+    [
+        ({"majority": 0.2, "tfidf": 0.89, "tuned": 0.9}, 0.02, 100, "tfidf", "1/720 of the cost"),
+        ({"majority": 0.2, "tfidf": 0.8, "tuned": 0.9}, 0.02, 100, "tuned", "worth what it costs"),
+        ({"majority": 0.2, "tfidf": 0.9, "tuned": 0.8}, 0.02, 100, "tfidf", "Each cheaper way"),
+        ({"majority": 0.9, "tfidf": 0.8, "tuned": 0.8}, 0.02, 100, "majority", "the best and the cheapest"),
+        ({"majority": 0.2, "tfidf": 0.89, "tuned": 0.9}, 0.02, 9, "", "only 9 independent"),
+    ],
+)
+def test_one_stops_on_the_cheapest_rung_that_is_not_shown_to_be_worse(
+    values: dict[str, float], half: float, units: int, stop: str, told: str
+) -> None:
+    costs = {"majority": Cost(0.0, 0.1), "tfidf": Cost(0.5, 0.2), "tuned": Cost(360.0, 9.0)}
+    climbed = climb("macro_f1", values, costs, lambda a, b: gap_of(values[a] - values[b], half, units), core_hour=0.5)
+    assert climbed.stop == stop and [rung.system for rung in climbed.rungs] == ["majority", "tfidf", "tuned"]
+    assert told in ladder.sentence(climbed) and climbed.money(climbed.rung("tuned")) == pytest.approx(0.05)
+    assert re.search("[\u4e00-\u9fff]", ladder.sentence(climbed, "zh"))
+
+
 def evaluation_of(out: Path, *, lean: float = 2.5):
     rows = some_rows(80)
     truth = truth_of(rows)
@@ -146,7 +205,8 @@ def evaluation_of(out: Path, *, lean: float = 2.5):
         "majority": majority(rows, LABELS),
     }
     plan = Plan(COMPARISONS, num_samples=3, resamples=200)
-    return rows, evaluate_classes(systems, rows, LABELS, out, plan=plan)
+    making = {"tuned": 360.0, "tfidf": 0.5, "majority": 0.0}
+    return rows, evaluate_classes(systems, rows, LABELS, out, plan=plan, making=making, core_hour=0.5)
 
 
 def test_the_verdict_is_over_the_stronger_baseline_and_the_file_reads_back(tmp_path: Path) -> None:

@@ -85,7 +85,10 @@ def test_the_figures_are_those_of_the_folder_on_the_frozen_test(port: Path) -> N
     accuracy = sum(classifier.labels[index] == row.label for index, row in zip(said, rows, strict=True)) / len(rows)
     assert evaluation["num_rows"] == len(rows)
     assert evaluation["systems"]["tuned"]["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
-    assert list(evaluation["systems"]) == ["tuned", "tfidf", "majority"]
+    assert list(evaluation["systems"]) == ["tuned", "majority", "keywords", "tfidf", "neighbours"]
+    rungs = {rung["system"]: rung["cost"] for rung in evaluation["ladder"]["rungs"]}
+    assert set(rungs) == set(evaluation["systems"]) and rungs["tuned"]["making"] > rungs["keywords"]["making"] > 0
+    assert evaluation["ladder"]["stop"] in rungs
     assert "TF-IDF with logistic regression" in evaluation["verdict"]
 
 

@@ -278,12 +278,16 @@ class Tokenizer(Part):
 
 
 class Evaluate(Part):
-    """What is measured on the held-out test; generation is greedy."""
+    """What is measured on the held-out test; generation is greedy.
+
+    `core_hour` is what an hour of one core costs, in a currency of yours: the ladder says costs in it.
+    """
 
     max_rows: PositiveInt = 100
     max_new_tokens: PositiveInt = 160
     samples: PositiveInt = 10
     resamples: Annotated[int, Field(ge=100)] = 2000
+    core_hour: PositiveFloat = 0.05
 
 
 class Export(Part):

@@ -7,6 +7,7 @@ Not here: the figures themselves (`class_scores.py`) and what may be said about 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,10 +37,12 @@ from setsail.evaluate.class_scores import (
 from setsail.evaluate.contamination import Contamination
 from setsail.evaluate.evaluation import Evaluation, SystemScores
 from setsail.evaluate.interval import Interval, decide
+from setsail.evaluate.ladder import Cost, climb
 from setsail.evaluate.metrics import METRICS, Direction
 from setsail.evaluate.score import Plan
 
-COMPARISONS = (("tuned", "tfidf"), ("tuned", "majority"))
+COMPARISONS = (("tuned", "tfidf"), ("tuned", "neighbours"), ("tuned", "keywords"), ("tuned", "majority"))
+LEAD = "macro_f1"  # by which the rungs of the ladder are held against one another
 _SHOWN_CHARACTERS = 300
 
 
@@ -50,17 +53,24 @@ def evaluate_classes(
     out: Path,
     *,
     plan: Plan,
+    making: Mapping[str, float],
+    core_hour: float,
     contamination: Contamination | None = None,
 ) -> Evaluation:
     """Every system scored on the rows; writes evaluation.json and predictions.jsonl into `out`.
 
-    The first pair of `plan.comparisons` gives the verdict, and its first system what is said label by label.
+    The first pair of `plan.comparisons` gives the verdict, and its first system what is said label by label. `making`
+    are the core-seconds that each system took to make, `core_hour` is the price of 3,600 of them.
     Raises: DataError without rows; SystemRefusal if the disk is full or may not be written.
     """
     if not rows:
         raise DataError("there is no test row to score", hint="set data.split.test, or give more rows")
     texts = [row.text for row in rows]
-    probabilities = {name: classify(texts) for name, classify in systems.items()}
+    probabilities, thousand = {}, {}
+    for name, classify in systems.items():
+        before = time.process_time()
+        probabilities[name] = classify(texts)
+        thousand[name] = (time.process_time() - before) / len(texts) * 1000
     index = {label: number for number, label in enumerate(labels)}
     truth = Truth(
         labels=np.array([index[row.label] for row in rows], dtype=np.int64),
@@ -74,6 +84,13 @@ def evaluate_classes(
     pairs = [pair for pair in plan.comparisons if set(pair) <= set(systems)]
     comparisons = tuple(_compare(truth, measured, scores, pair) for pair in pairs)
     shown = pairs[0][0] if pairs else next(iter(systems))
+    ladder = climb(
+        LEAD,
+        {name: each[LEAD].value for name, each in scores.items()},
+        {name: Cost(making[name], thousand[name]) for name in systems},
+        lambda system, against: gaps(truth, measured[system], measured[against])[LEAD],
+        core_hour=core_hour,
+    )
     evaluation = Evaluation(
         format=result.FORMAT,
         num_rows=len(rows),
@@ -88,6 +105,7 @@ def evaluate_classes(
         samples_how="",
         samples=(),
         classes=_classes(truth, rows, labels, probabilities, measured, shown=shown, num_mistakes=plan.num_samples),
+        ladder=ladder,
     )
     with explained_os_errors("writing the evaluation"):
         _write_predictions(out / prediction.FILE, rows, labels, probabilities)

@@ -59,6 +59,8 @@ _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "nearest": ("the nearest-neighbour answer", "最近邻答案"),
     "unigram": ("word frequency", "词频"),
     "tfidf": ("TF-IDF with logistic regression", "TF-IDF 加逻辑回归"),
+    "neighbours": ("the nearest training texts by the base's vectors", "按基座向量最近的训练文本"),
+    "keywords": ("rules of keywords", "关键词规则"),
     "majority": ("always saying the most frequent label", "总是回答最常见的标签"),
 }
 _SENTENCES: Mapping[str, tuple[str, str]] = {
@@ -119,7 +121,7 @@ def sentence(comparison: Comparison, language: Language = "en") -> str:
     }
     text = _say(_case(comparison, lead), language).format(**words)
     text = text[0].upper() + text[1:] + _others(comparison, lead, language)
-    return _spaced(text) if language == "zh" else text
+    return spaced(text) if language == "zh" else text
 
 
 def system_name(name: str, language: Language = "en") -> str:
@@ -174,7 +176,7 @@ def _lead_words(metric: str, lead: Difference, language: Language) -> str:
     )
 
 
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
     """A thin habit of Chinese typesetting: a space between Han and Latin letters or figures."""
     return re.sub(r"(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9])", " ", text)
 

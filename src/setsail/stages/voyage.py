@@ -147,7 +147,7 @@ def _sail_on_restoring(voyage: Voyage, until: str, made: dict[str, Artifact]) ->
 def _judge_classifier(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
     """What comes after training where the folder itself is the result."""
     if until in ("evaluate", "report"):
-        made["evaluate"] = make_class_evaluation(voyage, made["data"], made["finetune"])
+        made["evaluate"] = make_class_evaluation(voyage, made["data"], made["base"], made["finetune"])
     if until in ("check", "report"):
         made["check"] = make_class_check(voyage, made["finetune"])
     if until == "report":

@@ -11,6 +11,7 @@ from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation
 from setsail.evaluate.report.about_classes import classes_chapter
 from setsail.evaluate.report.about_data import data_chapter, rendered_chapter
+from setsail.evaluate.report.about_ladder import ladder_chapter
 from setsail.evaluate.report.about_result import (
     faithfulness_chapter,
     files_chapter,
@@ -53,10 +54,12 @@ def _chapters(facts: ReportFacts, words: Words) -> list[Chapter]:
     classes = (
         [classes_chapter(facts.evaluation.classes, words)] if facts.evaluation and facts.evaluation.classes else []
     )
+    ladder = [ladder_chapter(facts.evaluation.ladder, words)] if facts.evaluation and facts.evaluation.ladder else []
     samples = [samples_chapter(facts.evaluation, words)] if facts.evaluation else []
     return [
         next_chapter(facts.commands, words),
         *scores,
+        *ladder,
         *classes,
         faithfulness_chapter(facts.faithfulness, words),
         data_chapter(facts.data, words),

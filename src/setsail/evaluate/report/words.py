@@ -179,6 +179,27 @@ PHRASES: Phrases = {
         "Majority: the label that stands most often in training, for every text.",
         "最常见标签：对所有文本都回答训练集中最常见的标签。",
     ),
+    "about_keywords": (
+        "Keywords: for each label up to twenty words that betray it; a text is of the label of which it holds most.",
+        "关键词：每个标签至多二十个最能代表它的词；文本归于命中最多的标签。",
+    ),
+    "about_neighbours": (
+        "Nearest texts: the labels of the most similar training texts, by the vectors of the base before any training.",
+        "最近文本：采用训练集中最相似文本的标签，相似度由未经训练的基座向量得出。",
+    ),
+    # Ladder
+    "ladder": ("Where to stop", "停在哪一级"),
+    "ladder_how": (
+        "From the cheapest to the dearest to make. Seconds are those of one core; a rung is enough when its difference "
+        "to the best could be nothing.",
+        "按制作成本由低到高排列。秒数按单核计；与最好者的差距可能为零时，这一级就够用。",
+    ),
+    "ladder_seconds": ("To make, core-seconds", "制作（核秒）"),
+    "ladder_money": ("To make, money", "制作（费用）"),
+    "ladder_thousand": ("A thousand texts, core-seconds", "每千条文本（核秒）"),
+    "ladder_gap": ("Macro F1 to the best", "与最好者的宏平均 F1 之差"),
+    "best": ("best", "最好"),
+    "not_worse": ("not shown to be worse", "未证明更差"),
     # Labels
     "classes": ("Label by label", "逐个标签"),
     "classes_table": (
@@ -262,6 +283,8 @@ KNOWN: Phrases = {
     "unigram": ("word frequency", "词频"),
     "tfidf": ("TF-IDF", "TF-IDF"),
     "majority": ("majority", "最常见标签"),
+    "keywords": ("keywords", "关键词"),
+    "neighbours": ("nearest texts", "最近文本"),
     # Stages
     "data": ("prepare", "数据准备"),
     "finetune": ("fine-tune", "微调"),

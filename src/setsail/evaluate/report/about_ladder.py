@@ -1,0 +1,38 @@
+"""The chapter about cost: the ladder from the cheapest way of answering to the dearest, and where to stop."""
+
+from __future__ import annotations
+
+from setsail.base.page.blocks import Cell, Chapter, Column, Prose, Table
+from setsail.base.page.words import Words
+from setsail.evaluate import ladder, numbers
+from setsail.evaluate.ladder import Ladder, Rung
+
+
+def ladder_chapter(climbed: Ladder, words: Words) -> Chapter:
+    """Where to stop, and what each rung costs and lacks to the best."""
+    told = Prose(ladder.sentence(climbed, words.language), "good" if climbed.stop else "open")
+    columns = (
+        Column(words("who")),
+        Column(words("ladder_seconds"), "number"),
+        Column(words("ladder_money"), "number"),
+        Column(words("ladder_thousand"), "number"),
+        Column(words("ladder_gap"), "number"),
+        Column(words("interval"), "number"),
+        Column(words("decision")),
+    )
+    rows = tuple(_row(climbed, rung, words) for rung in climbed.rungs)
+    return Chapter("ladder", words("ladder"), (told, Table(columns, rows, words("ladder_how"))))
+
+
+def _row(climbed: Ladder, rung: Rung, words: Words) -> tuple[Cell, ...]:
+    is_best = rung.system == climbed.best
+    finding = "best" if is_best else "not_worse" if rung.is_enough else "worse"
+    return (
+        Cell(words.known(rung.system)),
+        Cell(f"{rung.cost.making:,.2f}"),
+        Cell(f"{climbed.money(rung):,.5f}"),
+        Cell(f"{rung.cost.thousand:,.2f}"),
+        Cell("–" if is_best else numbers.metric_value(climbed.metric, rung.gap.value, signed=True)),
+        Cell("–" if is_best else numbers.metric_interval(climbed.metric, rung.gap, signed=True)),
+        Cell(words(finding), "good" if rung.system == climbed.stop else "bad" if finding == "worse" else ""),
+    )
