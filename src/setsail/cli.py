@@ -176,6 +176,28 @@ def predict(
     _call("predicting:predict_with_run", run, text, file=file, every=every)
 
 
+@app.command("next")
+def continue_text(
+    run: RunPath,
+    text: Annotated[str, typer.Argument(help="What the continuations follow.", metavar="TEXT")],
+    words: Annotated[list[str] | None, typer.Argument(help="More words to compare.", metavar="[WORD]...")] = None,
+    compare: Annotated[list[str] | None, typer.Option("--compare", help="A word to ask for.", metavar="WORD")] = None,
+    top: Annotated[int, typer.Option("--top", help="How many tokens, without --compare.", min=1)] = 10,
+    base: Annotated[bool, typer.Option("--base", help="Ask the base model instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say how likely continuations of a text are."""
+    _call(
+        "continuing:say_what_comes_next",
+        run,
+        text,
+        [*(compare or []), *(words or [])],
+        top=top,
+        base=base,
+        as_json=as_json,
+    )
+
+
 @app.command()
 def inspect(
     source: Annotated[str, typer.Argument(help="A file, a folder or any other data.source.", metavar="DATA")],

@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from setsail.base.artifact import open_artifact
-from setsail.base.errors import CheckRefused, DataError, RecipeError
+from setsail.base.errors import CheckRefused, DataError, RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
+from setsail.stages.continuing import say_what_comes_next
 from setsail.stages.listing import list_runs
 from setsail.stages.serving import refuse_unchecked
 from setsail.stages.voyage import sail
@@ -155,6 +158,34 @@ def test_the_report_stands_alone(port: Path) -> None:
     assert "<script src" not in text and '<link rel="stylesheet"' not in text
     assert "served, 8 at once" in text
     assert '<a href="data.html">' in text
+
+
+def test_what_comes_next_is_what_plain_transformers_say(port: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, text = port / "runs" / "toy", "What is it that the cat"
+    folder = Run(run).artifact("merged").path
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+    @torch.inference_mode()
+    def log_probabilities(ids: list[int]) -> torch.Tensor:
+        return model(torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
+
+    prefix = tokenizer.encode(text)
+    expected = {}
+    for word in (" sees", " holds", "喵"):
+        ids = tokenizer.encode(word, add_special_tokens=False)
+        rows = log_probabilities(prefix + ids)[len(prefix) - 1 : -1]
+        expected[word] = float(rows.gather(1, torch.tensor(ids)[:, None]).sum())
+    say_what_comes_next(run, text, ["sees", "holds", "喵"], as_json=True)
+    said = json.loads(capsys.readouterr().out)["continuations"]
+    assert {each["text"]: each["logprob"] for each in said} == pytest.approx(expected, abs=1e-4)
+    assert [each["logprob"] for each in said] == sorted(expected.values(), reverse=True)
+    say_what_comes_next(run, text, [], top=3, as_json=True)
+    (first, *_), best = json.loads(capsys.readouterr().out)["continuations"], log_probabilities(prefix)[-1].max()
+    assert first["logprob"] == pytest.approx(float(best), abs=1e-4)
+    for wrong in (("  ", []), (text, [" "]), (text * 2000, [])):
+        with pytest.raises(UserError):
+            say_what_comes_next(run, *wrong)
 
 
 def test_preparing_alone_writes_the_page_in_the_language_of_the_recipe(
