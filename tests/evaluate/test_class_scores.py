@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
 from setsail.data.row import Row
 from setsail.evaluate import class_scores, ladder
@@ -21,6 +21,7 @@ from setsail.evaluate.classify import COMPARISONS, evaluate_classes
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.interval import Interval
 from setsail.evaluate.ladder import Cost, climb
+from setsail.evaluate.probabilities import ranking
 from setsail.evaluate.report.about_classes import classes_chapter
 from setsail.evaluate.report.words import words_in
 from setsail.evaluate.score import Plan
@@ -63,6 +64,8 @@ def test_figures_equal_scikit_learns(seed: int) -> None:
         assert metrics[name].value == pytest.approx(expected), name
     assert metrics["accuracy"].value == pytest.approx(accuracy_score(truth.labels, said))
     assert metrics["nats_per_row"].value == pytest.approx(log_loss(truth.labels, found, labels=range(len(LABELS))))
+    assert metrics["auroc"].value == pytest.approx(_auroc(truth.labels, found))
+    assert metrics["ece"].value == pytest.approx(_calibration_error(truth.labels, found))
     each = precision_recall_fscore_support(truth.labels, said, labels=range(len(LABELS)), zero_division=0)
     scores = class_scores.class_scores(truth, measured, LABELS)
     for index, score in enumerate(scores):
@@ -70,6 +73,22 @@ def test_figures_equal_scikit_learns(seed: int) -> None:
         assert ours == pytest.approx(tuple(column[index] for column in each))
     matrix = class_scores.confusion_matrix(truth, said)
     assert (matrix == confusion_matrix(truth.labels, said, labels=range(len(LABELS)))).all()
+
+
+def _auroc(labels: np.ndarray, found: np.ndarray) -> float:
+    there = [label for label in range(len(LABELS)) if 0 < (labels == label).sum() < len(labels)]
+    return float(np.mean([roc_auc_score(labels == label, found[:, label]) for label in there]))
+
+
+def _calibration_error(labels: np.ndarray, found: np.ndarray) -> float:
+    """As Guo et al. write it."""
+    best, right = found.max(axis=1), found.argmax(axis=1) == labels
+    total = 0.0
+    for number in range(15):
+        inside = (best >= number / 15) & ((best < (number + 1) / 15) | (number == 14))
+        if inside.any():
+            total += inside.mean() * abs(right[inside].mean() - best[inside].mean())
+    return total
 
 
 def test_a_draw_is_scikit_learns_figure_of_the_drawn_rows() -> None:
@@ -86,6 +105,16 @@ def test_a_draw_is_scikit_learns_figure_of_the_drawn_rows() -> None:
         )[2]
         drawn = class_scores.Counts(*(getattr(measured.draws, name)[number] for name in ("right", "said", "true")))
         assert float(drawn.macro(drawn.f1)) == pytest.approx(expected)
+        auroc, ece = (measured.trust[name][1 + number] for name in ("auroc", "ece"))
+        assert auroc == pytest.approx(_auroc(truth.labels[picked], found[picked]))
+        assert ece == pytest.approx(_calibration_error(truth.labels[picked], found[picked]))
+
+
+def test_equal_probabilities_rank_by_half_and_one_class_alone_by_chance() -> None:
+    labels, even = np.array([0, 0, 1]), np.full((3, 2), 0.5)
+    assert ranking(labels, even, np.ones((1, 3))) == pytest.approx(0.5)
+    assert ranking(np.zeros(3, np.int64), even, np.ones((2, 3))) == pytest.approx(0.5)
+    assert ranking(labels, np.eye(2)[labels], np.array([[1.0, 1.0, 0.0]])) == pytest.approx(0.5)
 
 
 def test_groups_are_drawn_whole() -> None:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from setsail.evaluate.interval import Interval, bootstrap, draw_units, interval_of
+from setsail.evaluate.probabilities import calibration_error, ranking
 
+_TRUST = {"auroc": ranking, "ece": calibration_error}
 MOST_CONFUSIONS = 20
 MOST_IN_MATRIX = 50  # labels; with more, the matrix is left out
 
@@ -66,6 +68,7 @@ class Measured:
     draws: Counts  # [R, C]
     right: NDArray[np.float64]  # [N], 1 where the label is right
     nats: NDArray[np.float64]  # [N], of the true label
+    trust: Mapping[str, NDArray[np.float64]]  # [1 + R], of all rows and then of every draw
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,12 @@ def measure(truth: Truth, probabilities: NDArray[np.float64]) -> Measured:
     least = np.finfo(np.float64).tiny  # a probability that was rounded to nothing costs much, not infinitely much
     nats = -np.log(np.maximum(probabilities[np.arange(len(said)), truth.labels], least))
     draws = draw_units(truth.groups, len(said), resamples=truth.resamples, seed=truth.seed)
-    counted = [_count(truth, said, weights.astype(np.float64)) for weights in draws]
+    weights_RN = np.stack([np.ones(len(said)), *draws]).astype(np.float64)
+    counted = [_count(truth, said, weights) for weights in weights_RN[1:]]
+    trust = {name: of(truth.labels, probabilities, weights_RN) for name, of in _TRUST.items()}
     stacked = Counts(*(np.stack([getattr(each, name) for each in counted]) for name in ("right", "said", "true")))
-    return Measured(_count(truth, said, np.ones(len(said))), stacked, (said == truth.labels).astype(np.float64), nats)
+    right = (said == truth.labels).astype(np.float64)
+    return Measured(_count(truth, said, weights_RN[0]), stacked, right, nats, trust)
 
 
 def intervals(truth: Truth, measured: Measured) -> dict[str, Interval]:
@@ -147,6 +153,8 @@ def intervals(truth: Truth, measured: Measured) -> dict[str, Interval]:
         )
         for name in ("f1", "precision", "recall")
     }
+    for name, values in measured.trust.items():
+        found[name] = interval_of(float(values[0]), values[1:], accuracy.num_units)
     return {**found, "accuracy": accuracy, "nats_per_row": _mean(truth, measured.nats)}
 
 
@@ -162,6 +170,9 @@ def gaps(truth: Truth, system: Measured, against: Measured) -> dict[str, Interva
         found[f"macro_{name}"] = interval_of(
             values[0][0] - values[1][0], values[0][1] - values[1][1], accuracy.num_units
         )
+    for name, values in system.trust.items():
+        differences = values - against.trust[name]
+        found[name] = interval_of(float(differences[0]), differences[1:], accuracy.num_units)
     return found
 
 

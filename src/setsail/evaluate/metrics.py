@@ -32,6 +32,8 @@ METRICS = (
     Metric("accuracy", "higher", judged=True),
     Metric("macro_precision", "higher"),
     Metric("macro_recall", "higher"),
+    Metric("auroc", "higher"),
+    Metric("ece", "lower"),
     Metric("nats_per_row", "lower"),
     Metric("bits_per_byte", "lower", judged=True),
     Metric("bits_per_masked_byte", "lower", judged=True),

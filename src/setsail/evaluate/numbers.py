@@ -9,11 +9,12 @@ from setsail.evaluate.interval import Interval
 
 MINUS = "\N{MINUS SIGN}"
 # Metrics that are shares of a whole, and their digits.
-_RATES = {"exact_stop": 0, "accuracy": 1, "macro_f1": 1, "macro_precision": 1, "macro_recall": 1}
+_RATES = {"exact_stop": 0, "accuracy": 1, "macro_f1": 1, "macro_precision": 1, "macro_recall": 1, "ece": 1}
 _DIGITS = {
     "bits_per_byte": 3,
     "bits_per_masked_byte": 3,
     "nats_per_row": 3,
+    "auroc": 3,
     "rouge_l": 3,
     "num_tokens": 0,
     "num_characters": 0,

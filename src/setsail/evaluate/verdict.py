@@ -43,6 +43,8 @@ METRIC_NAMES: Mapping[str, tuple[str, str]] = {
     "accuracy": ("accuracy", "准确率"),
     "macro_precision": ("macro precision", "宏平均精确率"),
     "macro_recall": ("macro recall", "宏平均召回率"),
+    "auroc": ("AUROC", "AUROC"),
+    "ece": ("calibration error", "校准误差"),
     "nats_per_row": ("nats per row", "每样本奈特数"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "bits_per_masked_byte": ("bits per masked byte", "每遮盖字节比特数"),

@@ -143,7 +143,7 @@ def _definitions(evaluation: Evaluation, words: Words) -> tuple[str, ...]:
             if scores.corpus_chrf is not None
         ]
     )
-    told = ("accuracy", "nats_per_row", *metrics.NATS, "chrf", "rouge_l", "exact_stop")
+    told = ("accuracy", "auroc", "ece", "nats_per_row", *metrics.NATS, "chrf", "rouge_l", "exact_stop")
     keys = [metric for metric in told if metric in present]
     keys += [name for name in ("nearest", "unigram", "tfidf", "majority") if name in evaluation.systems]
     return tuple(words(f"about_{key}", corpus=corpus) for key in keys)

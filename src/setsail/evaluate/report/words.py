@@ -165,6 +165,16 @@ PHRASES: Phrases = {
         "alike however rare it is.",
         "准确率：标签正确的样本所占比例。宏平均 F1、精确率、召回率对各标签取平均，无论多少，每个标签权重相同。",
     ),
+    "about_auroc": (
+        "AUROC: how often a row of a label gets a higher probability of it than another row, mean over labels; 0.5 "
+        "is chance.",
+        "AUROC：属于某标签的样本得到的该标签概率高于其他样本的比例，对各标签取平均；0.5 为随机。",
+    ),
+    "about_ece": (
+        "Calibration error: how far the probability of what was said lies from the share that is right, in the mean "
+        "over 15 bins; 0 % means that probabilities can be taken at their word.",
+        "校准误差：预测概率与实际正确比例之差，按 15 个区间取平均；0 % 表示概率可以照字面理解。",
+    ),
     "about_nats_per_row": (
         "Nats per row: −ln of the probability given to the right label. It tells whether the probabilities can be "
         "trusted.",
