@@ -39,6 +39,7 @@ from setsail.evaluate.evaluation import Evaluation, SystemScores
 from setsail.evaluate.interval import Interval, decide
 from setsail.evaluate.ladder import Cost, climb
 from setsail.evaluate.metrics import METRICS, Direction
+from setsail.evaluate.more_rows import MoreRows, more_rows
 from setsail.evaluate.score import Plan
 
 COMPARISONS = (("tuned", "tfidf"), ("tuned", "neighbours"), ("tuned", "keywords"), ("tuned", "majority"))
@@ -55,12 +56,14 @@ def evaluate_classes(
     plan: Plan,
     making: Mapping[str, float],
     core_hour: float,
+    parts: Mapping[int, Classify] | None = None,
     contamination: Contamination | None = None,
 ) -> Evaluation:
     """Every system scored on the rows; writes evaluation.json and predictions.jsonl into `out`.
 
     The first pair of `plan.comparisons` gives the verdict, and its first system what is said label by label. `making`
-    are the core-seconds that each system took to make, `core_hour` is the price of 3,600 of them.
+    are the core-seconds that each system took to make, `core_hour` is the price of 3,600 of them. `parts` are models
+    that learned from so many of the training rows, for the forecast of what more would bring.
     Raises: DataError without rows; SystemRefusal if the disk is full or may not be written.
     """
     if not rows:
@@ -106,11 +109,20 @@ def evaluate_classes(
         samples=(),
         classes=_classes(truth, rows, labels, probabilities, measured, shown=shown, num_mistakes=plan.num_samples),
         ladder=ladder,
+        more_rows=_more_rows(truth, parts or {}, texts),
     )
     with explained_os_errors("writing the evaluation"):
         _write_predictions(out / prediction.FILE, rows, labels, probabilities)
         result.write_evaluation(out / result.FILE, evaluation)
     return evaluation
+
+
+def _more_rows(truth: Truth, parts: Mapping[int, Classify], texts: Sequence[str]) -> MoreRows | None:
+    if len(parts) < 2:
+        return None
+    sizes = sorted(parts)
+    right = np.stack([parts[size](texts).argmax(axis=1) == truth.labels for size in sizes]).astype(np.float64)
+    return more_rows(sizes, right, truth.groups, resamples=truth.resamples, seed=truth.seed)
 
 
 def _compare(

@@ -4,7 +4,8 @@ The file is this dataclass as JSON, key for key: `systems.<name>.metrics.<metric
 num_units; `comparisons` has a system against another with both values, the paired difference, its interval and a
 decision (better, not_shown, worse) for each metric that both have; `verdict` is the first comparison in words;
 `samples` are rows chosen as `samples_how` says; `classes`, where labels are told apart, has what is known label by
-label; `ladder` has what each system costs and where to stop. chrF is 0 to 100, ROUGE-L and the exact stop rate 0 to 1.
+label; `ladder` has what each system costs and where to stop, `more_rows` what more training rows
+should bring. chrF is 0 to 100, ROUGE-L and the exact stop rate 0 to 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from setsail.evaluate.class_scores import ClassReport
 from setsail.evaluate.contamination import Contamination
 from setsail.evaluate.interval import Decision, Interval
 from setsail.evaluate.ladder import Ladder
+from setsail.evaluate.more_rows import MoreRows
 from setsail.evaluate.verdict import Comparison
 
 FILE = "evaluation.json"
@@ -72,6 +74,7 @@ class Evaluation:
     samples: tuple[Sample, ...]
     classes: ClassReport | None = None
     ladder: Ladder | None = None
+    more_rows: MoreRows | None = None
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

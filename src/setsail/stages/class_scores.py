@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import device, move, prepare_device
-from setsail.evaluate import ladder
+from setsail.data.row import Row
+from setsail.evaluate import ladder, more_rows
 from setsail.evaluate.class_baselines import Classify, keywords, majority, neighbours, tfidf_regression
 from setsail.evaluate.classify import COMPARISONS, evaluate_classes
 from setsail.evaluate.contamination import take_out
@@ -39,6 +40,8 @@ def make_class_evaluation(voyage: Voyage, data: Artifact, base: Artifact, traine
         assert evaluation.ladder is not None
         stop = ladder.sentence(evaluation.ladder)
         lines = [*table(evaluation), *_rungs(evaluation.ladder), evaluation.verdict, stop]
+        if evaluation.more_rows is not None:
+            lines.append(more_rows.sentence(evaluation.more_rows))
         for line in lines:
             voyage.log.say(f"  {line}")
         facts = {"decision": evaluation.decision, "num_rows": evaluation.num_rows, "ladder": stop}
@@ -62,6 +65,16 @@ def _rungs(climbed: ladder.Ladder) -> list[str]:
         cost, money = rung.cost, climbed.money(rung)
         lines.append(f"{rung.system:<16}{cost.making:>14.2f}{money:>12.5f}{cost.thousand:>16.2f} s")
     return lines
+
+
+def _parts(train: Sequence[Row], validation: Sequence[Row], labels: Sequence[str], seed: int) -> dict[int, Classify]:
+    """The cheap model of nested parts of the training rows, the smaller ones inside the larger."""
+    sizes = {round(share * len(train)) for share in more_rows.SHARES}
+    return {
+        size: tfidf_regression(choose_rows(train, size, seed=seed), validation, labels)
+        for size in sorted(sizes)
+        if size >= more_rows.LEAST_ROWS
+    }
 
 
 def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact, draft: Path) -> Evaluation:
@@ -112,5 +125,6 @@ def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact,
         plan=plan,
         making=making,
         core_hour=settings.core_hour,
+        parts=_parts(parts.train, parts.validation, classifier.labels, recipe.seed),
         contamination=contamination,
     )

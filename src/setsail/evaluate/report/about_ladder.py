@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from setsail.base.page.blocks import Cell, Chapter, Column, Prose, Table
+from setsail.base.page.blocks import Block, Cell, Chapter, Column, Prose, Table
 from setsail.base.page.words import Words
-from setsail.evaluate import ladder, numbers
+from setsail.evaluate import ladder, more_rows, numbers
 from setsail.evaluate.ladder import Ladder, Rung
+from setsail.evaluate.more_rows import MoreRows
 
 
-def ladder_chapter(climbed: Ladder, words: Words) -> Chapter:
-    """Where to stop, and what each rung costs and lacks to the best."""
+def ladder_chapter(climbed: Ladder, more: MoreRows | None, words: Words) -> Chapter:
+    """Where to stop, what each rung costs and lacks to the best, and what more rows should bring."""
     told = Prose(ladder.sentence(climbed, words.language), "good" if climbed.stop else "open")
     columns = (
         Column(words("who")),
@@ -21,7 +22,25 @@ def ladder_chapter(climbed: Ladder, words: Words) -> Chapter:
         Column(words("decision")),
     )
     rows = tuple(_row(climbed, rung, words) for rung in climbed.rungs)
-    return Chapter("ladder", words("ladder"), (told, Table(columns, rows, words("ladder_how"))))
+    blocks: list[Block] = [told, Table(columns, rows, words("ladder_how"))]
+    if more is not None:
+        blocks += [Prose(more_rows.sentence(more, words.language)), _more(more, words)]
+    return Chapter("ladder", words("ladder"), tuple(blocks))
+
+
+def _more(more: MoreRows, words: Words) -> Table:
+    points = [(numbers.count(point.num_rows), point.accuracy) for point in more.points]
+    points.append((words("forecast", rows=numbers.count(2 * more.points[-1].num_rows)), more.doubled))
+    rows = tuple(
+        (
+            Cell(rows),
+            Cell(numbers.metric_value("accuracy", accuracy.value)),
+            Cell(numbers.metric_interval("accuracy", accuracy)),
+        )
+        for rows, accuracy in points
+    )
+    names = ("num_rows", "accuracy", "interval")
+    return Table(tuple(Column(words(name), "number") for name in names), rows, words("more_how"))
 
 
 def _row(climbed: Ladder, rung: Rung, words: Words) -> tuple[Cell, ...]:

@@ -54,7 +54,11 @@ def _chapters(facts: ReportFacts, words: Words) -> list[Chapter]:
     classes = (
         [classes_chapter(facts.evaluation.classes, words)] if facts.evaluation and facts.evaluation.classes else []
     )
-    ladder = [ladder_chapter(facts.evaluation.ladder, words)] if facts.evaluation and facts.evaluation.ladder else []
+    ladder = (
+        [ladder_chapter(facts.evaluation.ladder, facts.evaluation.more_rows, words)]
+        if facts.evaluation and facts.evaluation.ladder
+        else []
+    )
     samples = [samples_chapter(facts.evaluation, words)] if facts.evaluation else []
     return [
         next_chapter(facts.commands, words),

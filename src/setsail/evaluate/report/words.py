@@ -208,6 +208,13 @@ PHRASES: Phrases = {
     "ladder_money": ("To make, money", "制作（费用）"),
     "ladder_thousand": ("A thousand texts, core-seconds", "每千条文本（核秒）"),
     "ladder_gap": ("Macro F1 to the best", "与最好者的宏平均 F1 之差"),
+    "forecast": ("{rows}, forecast", "{rows}（预测）"),
+    "accuracy": ("Accuracy", "准确率"),
+    "more_how": (
+        "TF-IDF learned from nested parts of the training rows; the forecast draws the power law of its error on. Its "
+        "interval is that of the test rows, not of the law.",
+        "TF-IDF 在训练行的嵌套子集上学习；预测沿误差的幂律外推。区间只反映测试样本，不反映该规律本身。",
+    ),
     "best": ("best", "最好"),
     "not_worse": ("not shown to be worse", "未证明更差"),
     # Labels
