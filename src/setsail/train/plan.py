@@ -59,7 +59,10 @@ class Plan:
 
 
 def probe(model: PreTrainedModel, batches: Sequence[Batch], objective: Objective = NEXT_TOKEN) -> Probe:
-    """Times forward and backward over the longest of `batches`, twice, and takes the second. It changes nothing."""
+    """Times forward and backward over the longest of `batches`, twice, and takes the second. It changes nothing.
+
+    The batch is validated as well, since that holds logits of its own: the peak of memory is that of both.
+    """
     batch = max(batches, key=lambda batch: batch.num_tokens)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     was_training = model.training
@@ -72,6 +75,7 @@ def probe(model: PreTrainedModel, batches: Sequence[Batch], objective: Objective
         # Not backward(): nothing may be left behind in .grad, nor may the optimizer's hooks see these gradients.
         torch.autograd.grad(nats, weights, allow_unused=True)
         seconds = time.perf_counter() - began
+    objective.row_nats(model, batch)
     model.train(was_training)
     return Probe(seconds / batch.num_tokens, peak_bytes(model.device))
 
