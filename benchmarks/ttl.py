@@ -113,6 +113,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, each with one thread")
     parser.add_argument("--trial-seconds", type=float, default=TRIAL_SECONDS)
     parser.add_argument("--afresh", action="store_true", help="forget the runs of earlier commands")
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    parser.add_argument("--kept", action="store_true", help="report the runs of earlier commands; make no new one")
     options = parser.parse_args()
     if options.afresh:
         RUNS.unlink(missing_ok=True)
@@ -131,6 +133,7 @@ def main() -> None:
             for seed in range(options.seeds)
             for side in SIDES
             if budget in (options.budgets if side.who == OURS else options.peer_budgets)
+            if not options.kept or kept_outcome(side, tuned[side.who][0], budget, seed)
         ]
         outcomes = list(pool.map(lambda run: learn(run[0], tuned[run[0].who][0], text, run[1], run[2]), runs))
     curves: dict[str, dict[float, list[float]]] = {side.who: {} for side in SIDES}
@@ -196,11 +199,9 @@ def tune(side: Side, text: Path, seconds: float) -> tuple[dict[str, Any], list[d
 
 def learn(side: Side, setting: dict[str, Any], text: Path, seconds: float, seed: int) -> dict[str, Any]:
     """One whole run in a process of its own; a run that fails counts as having learned nothing, and says why."""
-    asked = [side.who, setting, seconds, seed, describe()]
-    known = RUNS.read_text("utf-8").splitlines() if RUNS.exists() else []
-    for kept in map(json.loads, known):
-        if kept["asked"] == asked:
-            return kept["outcome"]
+    kept = kept_outcome(side, setting, seconds, seed)
+    if kept is not None:
+        return kept
     python = sys.executable if side.who == OURS else str(PEERS)
     script = HERE / "contestants" / side.script
     environment = {**os.environ, **ALLOCATOR, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
@@ -220,8 +221,19 @@ def learn(side: Side, setting: dict[str, Any], text: Path, seconds: float, seed:
     print(f"{side.who:<12}{seconds:>6.0f} s  seed {seed:<4}{outcome['nats']:>8.4f} nats  {told}  {setting}", flush=True)
     RUNS.parent.mkdir(exist_ok=True)
     with RUNS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"asked": asked, "outcome": outcome}) + "\n")
+        file.write(json.dumps({"asked": _asked(side, setting, seconds, seed), "outcome": outcome}) + "\n")
     return outcome
+
+
+def kept_outcome(side: Side, setting: dict[str, Any], seconds: float, seed: int) -> dict[str, Any] | None:
+    """What this run came to in an earlier command on such a machine, or None."""
+    asked = _asked(side, setting, seconds, seed)
+    lines = RUNS.read_text("utf-8").splitlines() if RUNS.exists() else []
+    return next((kept["outcome"] for kept in map(json.loads, lines) if kept["asked"] == asked), None)
+
+
+def _asked(side: Side, setting: dict[str, Any], seconds: float, seed: int) -> list[Any]:
+    return [side.who, setting, seconds, seed, describe()]
 
 
 def seconds_to(curve: dict[float, Sequence[float]], nats: float) -> float | None:
@@ -270,6 +282,7 @@ def report(curves: dict[str, Any], tuned: dict[str, Any], outcomes: list[dict[st
             )
     saved = {
         "machine": {"described": describe(), "versions": versions(), "threads": 1, "processes_at_once": options.jobs},
+        "note": options.note,
         "limits": {},
         "tuned": {who: {"setting": setting, "trials": trials} for who, (setting, trials) in tuned.items()},
         "curves": {who: {f"{budget:.0f}": runs for budget, runs in curve.items()} for who, curve in curves.items()},
