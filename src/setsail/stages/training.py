@@ -50,7 +50,7 @@ from setsail.tokens.shares import shared_bins
 from setsail.tokens.steps import Packing, Steps, steps_of
 from setsail.tokens.store import Store, open_store
 from setsail.tokens.tokenizer import Tokenizer
-from setsail.train.allocator import keep_freed_memory
+from setsail.train.allocator import give_back_freed_memory, keep_freed_memory
 from setsail.train.best import best_of, is_out_of_patience, keep_best, take_best
 from setsail.train.divergence import LossWatch
 from setsail.train.journal import open_journal, read_journal
@@ -471,6 +471,7 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
     beginnings = task.recipe.watch.samples
     if not beginnings:
         return
+    give_back_freed_memory()
     texts = task.lesson.samples(model, beginnings)
     with open_journal(draft / SAMPLES, start=step - 1) as journal:
         journal.append({"step": step, "texts": texts})
@@ -481,6 +482,7 @@ def _write_samples(task: _Task, model: PreTrainedModel, step: int, draft: Path) 
 def _validate(task: _Task, model: PreTrainedModel, step: int) -> dict[str, Any]:
     """What the validation rows say at a step: the lesson's own figures, or the bits per byte of what is learned."""
     validation, lesson = task.validation, task.lesson
+    give_back_freed_memory()
     if lesson.validate is not None:
         return {"step": step, **lesson.validate(model, validation.examples)}
     nats = sum(nats_of(model, validation.examples, lesson))

@@ -1,4 +1,4 @@
-"""One setting of the C library's memory allocator that training gains from."""
+"""What training asks of the C library's memory allocator: to keep what is freed, and now and then to give it back."""
 
 from __future__ import annotations
 
@@ -21,3 +21,13 @@ def keep_freed_memory() -> bool:
     never_trim = libc.mallopt(_M_TRIM_THRESHOLD, -1)
     never_map = libc.mallopt(_M_MMAP_MAX, 0)
     return bool(never_trim and never_map)
+
+
+def give_back_freed_memory() -> None:
+    """Hands pages that hold nothing back to the system, also those between others.
+
+    What comes next may need other sizes than what came before, as validation does between steps: without this both
+    would stand in memory at once. The next step faults its pages in again, so call it rarely.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
