@@ -68,8 +68,8 @@ def _rungs(climbed: ladder.Ladder) -> list[str]:
 
 
 def _parts(train: Sequence[Row], validation: Sequence[Row], labels: Sequence[str], seed: int) -> dict[int, Classify]:
-    """The cheap model of nested parts of the training rows, the smaller ones inside the larger."""
-    sizes = {round(share * len(train)) for share in more_rows.SHARES}
+    """The cheap model of nested parts of the training rows, the smaller ones inside the larger; not of all of them."""
+    sizes = {round(share * len(train)) for share in more_rows.SHARES} - {len(train)}
     return {
         size: tfidf_regression(choose_rows(train, size, seed=seed), validation, labels)
         for size in sorted(sizes)
@@ -125,6 +125,9 @@ def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact,
         plan=plan,
         making=making,
         core_hour=settings.core_hour,
-        parts=_parts(parts.train, parts.validation, classifier.labels, recipe.seed),
+        parts={
+            **_parts(parts.train, parts.validation, classifier.labels, recipe.seed),
+            len(parts.train): systems["tfidf"],
+        },
         contamination=contamination,
     )
