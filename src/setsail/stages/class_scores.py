@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import device, move, prepare_device
-from setsail.data.row import Row
 from setsail.evaluate import ladder, more_rows
 from setsail.evaluate.class_baselines import Classify, keywords, majority, neighbours, tfidf_regression
 from setsail.evaluate.classify import COMPARISONS, evaluate_classes
@@ -22,7 +21,7 @@ from setsail.evaluate.question import choose_rows
 from setsail.evaluate.score import Plan
 from setsail.models.embedder import load_embedder
 from setsail.models.plain_classifier import load_plain
-from setsail.stages.data import read_parts
+from setsail.stages.data import Parts, read_parts
 from setsail.stages.evaluate import table
 from setsail.stages.stage import StageSpec, Voyage, make
 
@@ -67,14 +66,17 @@ def _rungs(climbed: ladder.Ladder) -> list[str]:
     return lines
 
 
-def _parts(train: Sequence[Row], validation: Sequence[Row], labels: Sequence[str], seed: int) -> dict[int, Classify]:
-    """The cheap model of nested parts of the training rows, the smaller ones inside the larger; not of all of them."""
-    sizes = {round(share * len(train)) for share in more_rows.SHARES} - {len(train)}
-    return {
-        size: tfidf_regression(choose_rows(train, size, seed=seed), validation, labels)
-        for size in sorted(sizes)
-        if size >= more_rows.LEAST_ROWS
-    }
+def _of_parts(parts: Parts, labels: Sequence[str], *, whole: Classify, voyage: Voyage) -> dict[int, Classify]:
+    """The cheap model of nested parts of the training rows, the smaller inside the larger; `whole` is that of all."""
+    sizes = {round(share * len(parts.train)) for share in more_rows.SHARES} - {len(parts.train)}
+    made = {len(parts.train): whole}
+    with voyage.log.progress("parts of the training rows", len(sizes)) as progress:
+        for size in sorted(sizes):
+            if size >= more_rows.LEAST_ROWS:
+                some = choose_rows(parts.train, size, seed=voyage.recipe.seed)
+                made[size] = tfidf_regression(some, parts.validation, labels)
+            progress.advance()
+    return made
 
 
 def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact, draft: Path) -> Evaluation:
@@ -125,9 +127,6 @@ def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact,
         plan=plan,
         making=making,
         core_hour=settings.core_hour,
-        parts={
-            **_parts(parts.train, parts.validation, classifier.labels, recipe.seed),
-            len(parts.train): systems["tfidf"],
-        },
+        parts=_of_parts(parts, classifier.labels, whole=systems["tfidf"], voyage=voyage),
         contamination=contamination,
     )
