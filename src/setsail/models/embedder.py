@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from setsail.base.device import device, move
 from setsail.models.classifier import read_encoder_config
+from setsail.models.padded import padded_batches
 from setsail.models.weights import weight_files
 
 TEXTS_AT_ONCE = 32
@@ -36,16 +37,10 @@ class Embedder:
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors [N, D] of length one in the order of the texts; similar lengths are computed together."""
         found = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        for start in range(0, len(order), TEXTS_AT_ONCE):
-            members = order[start : start + TEXTS_AT_ONCE]
-            batch = self.tokenizer(
-                [texts[index] for index in members],
-                padding=True,
-                truncation=True,
-                max_length=self.context,
-                return_tensors="pt",
-            ).to(self.model.device)
+        batches = padded_batches(
+            self.tokenizer, texts, context=self.context, at_once=TEXTS_AT_ONCE, device=self.model.device
+        )
+        for members, batch in batches:
             states_NTD = self.model(**batch).last_hidden_state
             mask_NT1 = batch["attention_mask"][..., None].to(states_NTD.dtype)
             means_ND = (states_NTD * mask_NT1).sum(dim=1) / mask_NT1.sum(dim=1).clamp(min=1)

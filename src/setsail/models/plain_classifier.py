@@ -5,7 +5,7 @@ What is said with it is what others get from the folder; the faithfulness check 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from setsail.base.errors import ModelError
 from setsail.models.classifier import labels_of, read_encoder_config
+from setsail.models.padded import padded_batches
 from setsail.models.weights import weight_files
 
 
@@ -37,23 +38,11 @@ class PlainClassifier:
     def logits(self, texts: Sequence[str], *, at_once: int = 1) -> NDArray[np.float64]:
         """Logits [N, C] in the order of the texts, `at_once` of them padded to one length; similar ones together."""
         found = np.zeros((len(texts), len(self.labels)))
-        for members, values in self._batches(texts, at_once):
-            found[members] = values
+        batches = padded_batches(self.tokenizer, texts, context=self.context, at_once=at_once, device=self.model.device)
+        with torch.inference_mode():
+            for members, batch in batches:
+                found[members] = self.model(**batch).logits.double().cpu().numpy()
         return found
-
-    @torch.inference_mode()
-    def _batches(self, texts: Sequence[str], at_once: int) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        for start in range(0, len(order), at_once):
-            members = order[start : start + at_once]
-            batch = self.tokenizer(
-                [texts[index] for index in members],
-                padding=True,
-                truncation=True,
-                max_length=self.context,
-                return_tensors="pt",
-            )
-            yield members, self.model(**batch.to(self.model.device)).logits.double().cpu().numpy()
 
 
 def load_plain(folder: Path) -> PlainClassifier:
