@@ -71,12 +71,12 @@ def check_forty(server: Running, responses: list[httpx.Response]) -> None:
     refused = [response for response in responses if response.status_code == 429]
     assert all(1 <= int(response.headers["retry-after"]) <= 60 for response in refused)
     assert {response.json()["error"]["code"] for response in refused} == {"queue_full"}
-    # All are turned away before anyone is served, and none of them waits: on an idle machine within a few
-    # milliseconds; the limit here leaves room for forty clients in this process on a busy one.
+    # All are turned away before anyone is served, and none of them waits as those in the queue do.
     server.wait_for_line(40)
     statuses = [line.split()[2] for line in server.lines]
     assert statuses == ["429"] * 30 + ["200"] * 10
-    assert max(float(line.split("seconds=")[1].split()[0]) for line in server.lines[:30]) < 0.5
+    seconds = [float(line.split("seconds=")[1].split()[0]) for line in server.lines]
+    assert max(seconds[:30]) < max(seconds[30:]) / 2
     server.wait_until_idle(1.0)
 
 

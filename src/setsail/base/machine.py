@@ -66,4 +66,5 @@ def _cpuinfo(key: str) -> str:
 def describe() -> str:
     """This machine in one line."""
     system = f"{platform.system()} {platform.machine()}"
-    return f"{processor_name()}, {num_cores()} cores, {memory_bytes() / 2**30:.0f} GiB, {system}"
+    cores = "1 core" if num_cores() == 1 else f"{num_cores()} cores"
+    return f"{processor_name()}, {cores}, {memory_bytes() / 2**30:.0f} GiB, {system}"
