@@ -65,7 +65,7 @@ class Augmenter:
             for name, share, way in self._ways:
                 if share:
                     chance = self._chance(row, name, number)
-                    yield from _named(row, name, number, functools.partial(way, share=share, chance=chance))
+                    yield from _named(row, name, number, _applied(way, share, chance))
             for name, share in (
                 ("paraphrase", self._wanted.paraphrase),
                 ("back_translate", self._wanted.back_translate),
@@ -76,6 +76,10 @@ class Augmenter:
 
     def _chance(self, row: Row, name: str, number: int) -> random.Random:
         return random.Random(f"{self._seed}\0{row.id}\0{name}\0{number}")
+
+
+def _applied(way: Way, share: float, chance: random.Random) -> Callable[[str], str]:
+    return lambda text: way(text, share, chance)
 
 
 def _named(row: Row, name: str, number: int, change: Callable[[str], str]) -> Iterator[Row]:
