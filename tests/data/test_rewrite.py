@@ -72,9 +72,12 @@ def test_after_a_kill_nothing_is_asked_twice(jsonl: Write, prepared: Prepare, tm
         prepared("rows.jsonl", augment=wanted, ask=first)
     kept = tmp_path / "out" / "work" / "answers.jsonl"
     kept.write_bytes(kept.read_bytes() + b'{"torn')
+    again = Model(fails_after=9)
+    with pytest.raises(KeyboardInterrupt):
+        prepared("rows.jsonl", augment=wanted, ask=again)
     second = Model()
     prepared("rows.jsonl", augment=wanted, ask=second)
-    assert first.prompts + second.prompts == whole.prompts
+    assert first.prompts + again.prompts + second.prompts == whole.prompts
     assert (tmp_path / "out" / "train.parquet").read_bytes() == (tmp_path / "whole" / "train.parquet").read_bytes()
 
 

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from setsail.base.files import explained_os_errors
+from setsail.base.files import explained_os_errors, write_atomically
 from setsail.data.sketch import normalised
 
 Ask = Callable[[str, int], str]  # a prompt and a seed to the answer of a model
@@ -36,9 +36,10 @@ class Rewriter:
         self._ask, self._file = ask, kept
         self._answers: dict[str, str] = {}
         if kept.exists():
-            for line in kept.read_text("utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):  # the last one may be torn
-                    self._answers.update(json.loads(line))
+            whole = kept.read_bytes().rpartition(b"\n")[0]  # the last line may be torn: what follows must not join it
+            write_atomically(kept, "".join(f"{line}\n" for line in whole.decode().split("\n") if line))
+            for line in whole.splitlines():
+                self._answers.update(json.loads(line))
 
     def rewritten(self, way: str, text: str, *, seed: int) -> str:
         """The text in other words by `paraphrase` or `back_translate`; as it was where the answer is of no use."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import device, move, prepare_device
+from setsail.base.machine import num_cores
 from setsail.evaluate import ladder, more_rows
 from setsail.evaluate.class_baselines import Classify, keywords, majority, neighbours, tfidf_regression
 from setsail.evaluate.classify import COMPARISONS, evaluate_classes
@@ -99,7 +100,8 @@ def _evaluate(voyage: Voyage, data: Artifact, base: Artifact, trained: Artifact,
         return shares / shares.sum(axis=1, keepdims=True)
 
     systems: dict[str, Classify] = {"tuned": tuned}
-    making = {"tuned": 3600 * float(trained.metrics["core_hours"])}
+    known = trained.metrics  # a model trained by an earlier setsail states no core-hours
+    making = {"tuned": 3600 * known["core_hours"] if "core_hours" in known else known["actual_seconds"] * num_cores()}
     below: dict[str, Callable[[], Classify]] = {
         "majority": lambda: majority(parts.train, classifier.labels),
         "keywords": lambda: keywords(parts.train, classifier.labels),
