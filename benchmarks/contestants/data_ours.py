@@ -8,7 +8,7 @@ from pathlib import Path
 from data_meter import metered
 
 from setsail.base.log import Log
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data.prepare import prepare
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ import torch
 from meter import Work, read_work
 
 from setsail.base.recipe import Lora
-from setsail.models.classifier import new_classifier
 from setsail.models.fused import fuse
 from setsail.models.load import load_model
 from setsail.models.lora import add_lora
-from setsail.tasks import classify
+from setsail.models.reader import new_reader
 from setsail.tokens.pack import Example, epoch_bins, make_batch
+from setsail.tokens.read import read_side_by_side
 from setsail.train.allocator import keep_freed_memory
-from setsail.train.classification import CLASSIFICATION
 from setsail.train.loop import train
 from setsail.train.loss import NEXT_TOKEN
 from setsail.train.optimizer import adamw
+from setsail.train.reading import OBJECTIVES
 
 
 def main() -> None:
@@ -31,8 +31,8 @@ def main() -> None:
     if work.labels is None:
         objective, model = NEXT_TOKEN, load_model(Path(work.model), dtype=torch.bfloat16)
     else:
-        objective = CLASSIFICATION
-        model = new_classifier(Path(work.model), names(work), dtype=torch.bfloat16, seed=1)
+        objective = OBJECTIVES["one_label"]
+        model = new_reader(Path(work.model), names(work), dtype=torch.bfloat16, seed=1)
     if work.method == "lora":
         add_lora(model, Lora(rank=work.lora_rank, alpha=2.0 * work.lora_rank), seed=1)
     else:
@@ -63,9 +63,15 @@ def packed(work: Work, capacity: int):
     for epoch in count():
         bins = epoch_bins(examples, capacity, 1, epoch)
         chosen = [[examples[index] for index in members] for members in bins]
-        batches = [classify.make_batch(each, order) if order else make_batch(each) for each in chosen]
+        batches = [labelled(each, order) if order else make_batch(each) for each in chosen]
         for start in range(0, len(batches) - per_step + 1, per_step):
             yield batches[start : start + per_step]
+
+
+def labelled(examples: list[Example], order: dict[str, int]):
+    """The examples as one row, with the place of each label."""
+    targets = np.array([order[each.label] for each in examples], dtype=np.int64)
+    return read_side_by_side(examples, targets, num_supervised=len(examples))
 
 
 if __name__ == "__main__":

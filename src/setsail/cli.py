@@ -135,11 +135,57 @@ for _name, _words in {
     "pretrain": "Teach a new or an existing model the language of plain text.",
     "finetune": "Teach the base model the rows.",
     "export": "Merge the adapter and write the files that others load.",
-    "evaluate": "Compare base, tuned and nearest neighbour on the held-out test.",
     "check": "Prove that what was trained is what is exported and served.",
     "report": "Write report.html and report.md.",
 }.items():
     _stage_verb(_name, _words)
+
+
+@app.command()
+def tune(
+    recipe: RecipePath,
+    settings: Settings = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="How long: 30m, 2h, 90s.", metavar="TIME")] = None,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Search for better settings of a recipe until the time is spent; the same command goes on."""
+    outcome = _call("tuning:tune", recipe, settings or [], runs, budget=budget)
+    print(json.dumps(outcome, ensure_ascii=False, indent=1) if as_json else outcome["recipe"] or outcome["folder"])
+
+
+@app.command()
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="A recipe, or the folder of a run.", metavar="RECIPE|RUN")],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Rows that a run's model has not seen; all are scored.", metavar="FILE")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A run whose model is asked the same.", metavar="RUN")
+    ] = None,
+    harness: Annotated[
+        list[str] | None,
+        typer.Option("--harness", help="A task of lm-evaluation-harness, or FOLDER/TASK.", metavar="TASK"),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="At most so many rows of a task.", min=1)] = None,
+    base: Annotated[bool, typer.Option("--base", help="Put the tasks to the base model instead.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Render the tasks' prompts by the chat template.")] = False,
+    settings: Settings = None,
+    runs: RunsFolder = RUNS,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model beside cheaper ways: on the held-out test, on later rows, beside another run, or by a harness."""
+    where: dict[str, Any] = {"settings": settings or [], "runs": runs}
+    if harness:
+        asked = {"limit": limit, "base": base, "chat": chat, "as_json": as_json}
+        _call("harness:run_harness", target, harness, **where, **asked)
+        return
+    if data or against or target.is_dir():
+        made = _call("evaluating:evaluate_run", target, data=data, against=against, settings=where["settings"])
+        print((made.path / "evaluation.json").read_text("utf-8") if as_json else made.path)
+        return
+    outcome = _call("voyage:sail", target, where["settings"], runs, until="evaluate")
+    print(json.dumps(outcome, ensure_ascii=False, indent=1) if as_json else outcome["stages"]["evaluate"])
 
 
 @app.command()
@@ -150,7 +196,7 @@ def serve(
     engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
     before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
 ) -> None:
-    """Answer over HTTP: an OpenAI-compatible API and a chat page."""
+    """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
     options = {"host": host, "port": port, "engine": engine, "before_check": before_check}
     raise typer.Exit(_call("serving:serve_run", run, **options))
 
@@ -168,12 +214,16 @@ def chat(
 @app.command()
 def predict(
     run: RunPath,
-    text: Annotated[str | None, typer.Argument(help="A text to label.", metavar="[TEXT]")] = None,
+    text: Annotated[str | None, typer.Argument(help="A text.", metavar="[TEXT]")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="Texts, one a line; - is stdin.", metavar="FILE")] = None,
     every: Annotated[bool, typer.Option("--all", help="Also the probability of every label.")] = False,
+    query: Annotated[str | None, typer.Option("--query", help="What the texts are to answer.", metavar="TEXT")] = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", help="A folder for the graph of the relations.", metavar="DIR")
+    ] = None,
 ) -> None:
-    """Label texts with a classifier's run: a JSON line each."""
-    _call("predicting:predict_with_run", run, text, file=file, every=every)
+    """Label texts, write for them, give their vectors, or order them for a query: a JSON line each."""
+    _call("predicting:predict_with_run", run, text, file=file, every=every, query=query, graph=graph)
 
 
 @app.command("next")

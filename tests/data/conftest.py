@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from setsail.base.log import Log
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data.prepare import prepare
 from setsail.data.rewrite import Ask
 from setsail.data.summary import Summary

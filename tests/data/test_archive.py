@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from data.file_makers import tar_of, zip_of
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 from setsail.data.containers import content_of, read_file
 from setsail.data.readers import archive

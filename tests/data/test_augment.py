@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.small_rows import pair
 from setsail.base.errors import DataError
-from setsail.base.recipe import Augment, Data
+from setsail.base.recipe_data import Augment, Data
 from setsail.data.augment import MARK, Augmenter
 from setsail.data.lexicon import read_lexicon
 from setsail.data.row import Message, Row, read_rows

@@ -12,7 +12,7 @@ import pytest
 
 from data.small_rows import pair
 from setsail.base.errors import DataError, SystemRefusal
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources, unpack
 from setsail.data.containers import read_file
 from setsail.data.given import given_parts

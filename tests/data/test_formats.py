@@ -65,8 +65,6 @@ def test_a_text_in_lines_is_joined() -> None:
         ({"messages": TURNS[1:]}, "no_question"),
         ({"messages": [{"role": "user", "content": " "}, TURNS[1]]}, "empty_turn"),
         ({"messages": [TURNS[0], {"role": "hacker", "content": "x"}]}, "unknown_role"),
-        ({"messages": [TURNS[0], {"role": "assistant", "content": "", "tool_calls": [{}]}]}, "tool_call"),
-        ({"conversations": [{"from": "function_call", "value": "{}"}]}, "tool_call"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, TURNS[1]]}, "not_text"),
         ({"messages": [*TURNS, {"role": "system", "content": "x"}, *TURNS]}, "late_system"),
         ({"messages": "[broken"}, "broken_json"),
@@ -93,7 +91,12 @@ def test_columns_of_the_recipe_come_first() -> None:
 @pytest.mark.parametrize(
     ("found", "options", "words", "hint"),
     [
-        (["a", "b"], {}, "no columns for messages or .*; found: a, b", "data.columns: {prompt: question"),
+        (
+            ["a", "b"],
+            {},
+            "no columns for chosen and rejected or messages or .*; found: a, b",
+            "data.columns: {prompt: question",
+        ),
         ([], {}, "found: none", "data.columns"),
         (["frage"], {"columns": {"prompt": "fragen"}}, 'no column "fragen"; found: frage', 'did you mean "frage"?'),
         (["a"], {"columns": {"promt": "a"}}, 'no part "promt"', 'did you mean "prompt"?'),
@@ -103,7 +106,6 @@ def test_columns_of_the_recipe_come_first() -> None:
             "no columns for prompt and completion; found: prompt",
             "data.columns",
         ),
-        (["prompt", "chosen", "rejected"], {}, "preference pairs", "completion: chosen"),
     ],
 )
 def test_nothing_fits(found: list[str], options: dict[str, object], words: str, hint: str) -> None:
@@ -132,11 +134,10 @@ def test_any_record_is_one_row_or_one_drop_with_the_same_id(first: str, value: o
 @pytest.mark.parametrize(
     ("columns", "words", "hint"),
     [
-        (["translation"], "pairs of languages in one column", "prompt: en, completion: zh"),
+        (["translation"], "the column translation holds several languages", "data.languages: [en, zh]"),
         (["id", "en", "zh"], r"aligned columns \(en, zh\)", "data.columns: {prompt: en, completion: zh}"),
-        (["原文", "译文"], r"aligned columns \(原文, 译文\)", "{prompt: 原文, completion: 译文}"),
-        (["head", "relation", "tail"], "triples of a knowledge graph", "as sentences in a column text"),
-        (["prompt", "chosen", "rejected"], "preference pairs", "completion: chosen"),
+        (["原文", "english"], r"aligned columns \(原文, english\)", "{prompt: 原文, completion: english}"),
+        (["head", "relation", "tail"], "triples of a knowledge graph", "write task: relate"),
     ],
 )
 def test_what_is_known_and_cannot_be_used_yet_is_said_with_what_works(

@@ -17,7 +17,7 @@ import pytest
 
 from data.dataset_hub import COMMIT, DataSetHub, serve
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import hub_source, sources
 from setsail.data.hub_source import HubDataSet, parse
 
@@ -25,7 +25,7 @@ READ = """
 import json, sys
 from pathlib import Path
 from setsail.base.errors import SetsailError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 here = Path(sys.argv[1])
 for source in sys.argv[2:]:
@@ -43,7 +43,7 @@ LICENCES = """
 import json, sys
 from dataclasses import astuple
 from pathlib import Path
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data.licence import licence_of
 for source in sys.argv[2:]:
     print(json.dumps(astuple(licence_of(Data(source=source), Path(sys.argv[1])))))

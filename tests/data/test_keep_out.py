@@ -10,7 +10,7 @@ import pytest
 
 from data.small_rows import pair
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 from setsail.data.keep_out import forgotten_ids, read_lists
 from setsail.data.row import read_drops

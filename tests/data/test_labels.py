@@ -9,7 +9,7 @@ import pytest
 
 from setsail.base.errors import DataError
 from setsail.base.log import Log
-from setsail.base.recipe import Data, Split
+from setsail.base.recipe_data import Data, Split
 from setsail.data.inspect import inspect
 from setsail.data.prepare import prepare
 from setsail.data.row import read_drops, read_rows
@@ -107,6 +107,15 @@ def test_one_label_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='every row has the label "only"') as raised:
         prepared(tmp_path)
     assert "t.jsonl:1" in str(raised.value.place) and "data.columns" in str(raised.value.hint)
+
+
+def test_texts_and_labels_in_each_others_columns_are_told_of(tmp_path: Path) -> None:
+    write(tmp_path, [(f"label {number % 2}", text(number)) for number in range(60)])
+    with pytest.raises(DataError, match="the same text stands under another label too") as raised:
+        prepared(tmp_path)
+    assert "in each other's columns" in str(raised.value.hint)
+    summary = prepared(tmp_path, columns={"text": "label", "label": "text"})
+    assert summary.sizes == {"train": 48, "validation": 6, "test": 6}
 
 
 def test_three_rows_of_a_label_are_refused_with_the_first_of_them(tmp_path: Path) -> None:

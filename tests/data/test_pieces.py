@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from data.small_rows import pair
 from setsail.base.log import Log
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import pieces
 from setsail.data.containers import Item, read_file
 from setsail.data.folder import SourceFile
@@ -141,7 +141,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from setsail.base.log import Log
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import pieces, prepare, shard
 pieces.PIECE_BYTES = 4096
 write, made = shard._write, []

@@ -228,6 +228,16 @@ def test_read_is_kept_plus_dropped(prepared: Prepare, tmp_path: Path, records: l
     assert len({row.id for row in kept} | {drop.id for drop in drops}) == len(every)
 
 
+def test_a_folder_that_is_used_again_tells_the_places_of_the_new_rows(
+    jsonl: Write, prepared: Prepare, tmp_path: Path
+) -> None:
+    for num in (30, 60):
+        jsonl([*(pair(n) for n in range(num)), pair(num - 1)])
+        prepared("rows.jsonl")
+        (drop,) = read_drops(tmp_path / "out" / "dropped.parquet")
+        assert drop.origin == f"rows.jsonl:{num + 1}" and f"rows.jsonl:{num}" in drop.detail
+
+
 def test_cleaning_is_counted_by_step_and_each_drop_has_its_figure(
     jsonl: Write, prepared: Prepare, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setsail.base.errors import RecipeError
-from setsail.base.recipe import Redact
+from setsail.base.recipe_data import Redact
 from setsail.data.privacy.checksums import credit_check
 from setsail.data.privacy.options import redactor_of
 from setsail.data.privacy.redactor import Redactor, redact

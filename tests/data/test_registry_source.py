@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import registry_source
 from setsail.data.licence import licence_of
 from setsail.data.page.figures import Licence

@@ -9,7 +9,7 @@ import pytest
 
 from data.small_rows import pair
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data.row import Record
 from setsail.data.sources import find, fingerprint, read
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setsail.base import recipe
 from setsail.base.errors import DataError, RecipeError
 from setsail.base.log import Log
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data, Vault
 from setsail.data.prepare import prepare
 from setsail.data.privacy.keys import Key, key_from, new_key_file
 from setsail.data.privacy.options import vault_key
@@ -175,7 +174,7 @@ def test_preparing_fills_the_vault_if_asked(tmp_path: Path) -> None:
         f'{{"text": "Letter number {n} of many, write to person{n}@example.org about {n * 7919}"}}' for n in range(30)
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    data = Data(source="rows.jsonl", near_duplicates=1.0, vault=recipe.Vault(key_file="a.key"))
+    data = Data(source="rows.jsonl", near_duplicates=1.0, vault=Vault(key_file="a.key"))
     out = tmp_path / "out"
     prepare(data, task="text", seed=1, base_dir=tmp_path, out=out, log=Log(quiet=True))
     vault = open_vault(out, vault_key(data.vault, tmp_path)) if data.vault else None

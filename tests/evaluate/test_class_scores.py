@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
+from setsail.base.page.blocks import Figure, Table
 from setsail.data.row import Row
 from setsail.evaluate import class_scores, ladder
 from setsail.evaluate.class_baselines import keywords, majority, neighbours, tfidf_regression
@@ -272,5 +273,8 @@ def test_the_chapter_has_a_table_for_each_thing(language, tmp_path: Path) -> Non
     _, evaluation = evaluation_of(tmp_path)
     assert evaluation.classes is not None
     chapter = classes_chapter(evaluation.classes, words_in(language))
-    assert [len(block.rows) for block in chapter.blocks] == [4, 4, len(evaluation.classes.confusions), 2, 3]
+    tables = [block for block in chapter.blocks if isinstance(block, Table)]
+    assert [len(table.rows) for table in tables] == [4, 4, len(evaluation.classes.confusions), 2, 3]
+    (drawn,) = (block for block in chapter.blocks if isinstance(block, Figure))
+    assert drawn.svg.count("<circle") == len(evaluation.classes.reliability) > 3
     assert chapter.blocks[1].rows[0][1].text == str(evaluation.classes.matrix[0][0])

@@ -95,6 +95,7 @@ def test_the_page_parses_and_has_every_chapter(tmp_path: Path, evaluation: Evalu
     assert page.heads == [
         "What to type next",
         "How good it is",
+        "Where it is good and where it is weak",
         "Is what is served what was trained",
         "What went in",
         "What the model sees",
@@ -107,7 +108,7 @@ def test_the_page_parses_and_has_every_chapter(tmp_path: Path, evaluation: Evalu
     assert re.findall(r"^## (.+)$", markdown, re.MULTILINE) == page.heads
     anchors = {value for tag, name, value in page.attributes if name == "id"}
     links = {value for tag, name, value in page.attributes if tag == "a" and name == "href"}
-    assert links == {f"#{anchor}" for anchor in anchors} and len(links) == 10
+    assert links == {f"#{anchor}" for anchor in anchors} and len(links) == 11
     assert page.tags.count("h1") == 1 and evaluation.verdict in page.text
 
 

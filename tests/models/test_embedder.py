@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from models import toy_encoder
 from setsail.base.log import Log
-from setsail.models.classifier import import_encoder
 from setsail.models.embedder import load_embedder
+from setsail.models.reader import import_encoder
 from setsail.models.sources import resolve_base
 
 TEXTS = ["the parcel came late", "refund", "快 递 坏 了 ! please help my order", "app", "refund"]

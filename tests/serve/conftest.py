@@ -24,10 +24,14 @@ from tokenizers import decoders, models, pre_tokenizers
 from setsail.base.recipe import Serve
 from setsail.engine.process import EngineProcess, Watch
 from setsail.serve.app import build_app
+from setsail.serve.batching import PredictorThread
 from setsail.serve.models import ServedModel
+from setsail.serve.predictors import ServedPredictor
 from setsail.serve.service import Service
 from setsail.tokens import tokenizer as tokenizer_module
 from setsail.tokens.tokenizer import Tokenizer
+
+from .toy_predictors import DOES, ToyPredictor
 
 LEAD = " :tnatsissa\n"
 TEMPLATE = (
@@ -57,7 +61,7 @@ class Running:
 
     url: str
     service: Service
-    engine: EngineProcess
+    engine: Any
     lines: list[str]
     app: Any
     headers: dict[str, str] = field(default_factory=dict)
@@ -112,7 +116,7 @@ StartServer = Callable[..., Running]
 
 @contextlib.contextmanager
 def starter(folder: Path) -> Iterator[StartServer]:
-    """Starts servers: `start(pace=50, rounds=100, settings=Serve(...), key_sha256=..., two=True, extra="汉字")`."""
+    """Starts servers: `start(pace=50, rounds=100, settings=Serve(...), key_sha256=..., two=True, task="text")`."""
     with contextlib.ExitStack() as stack:
 
         def echo(name: str, context: int, settings: Serve, pace: float, rounds: int) -> EngineProcess:
@@ -132,14 +136,16 @@ def starter(folder: Path) -> Iterator[StartServer]:
             key_sha256: str | None = None,
             two: bool = False,
             extra: str = "",
+            **asked: str,
         ) -> Running:
             settings = settings or Serve()
             tokenizer = make_tokenizer(folder / "tokenizer", extra)
             engine = echo("support", context, settings, pace, rounds).start()
-            served = {"support": ServedModel("support", tokenizer, engine, context, 1_700_000_000, "abc123def456")}
+            lineage = "abc123def456"
+            served = {"support": ServedModel("support", tokenizer, engine, context, 1_700_000_000, lineage, **asked)}
             if two:
                 base = echo("base", context, settings, pace, rounds)
-                served["base"] = ServedModel("base", tokenizer, base, context, 1, "fed321", start=base.start)
+                served["base"] = ServedModel("base", tokenizer, base, context, 1, "fed321", start=base.start, **asked)
             lines: list[str] = []
             app = build_app(served, settings, api_key_sha256=key_sha256, log=lines.append)
             url = stack.enter_context(listening(app))
@@ -159,3 +165,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One quick server for all tests of a file that leave nothing behind."""
     with starter(tmp_path_factory.mktemp("server")) as start:
         yield start(settings=Serve(max_tokens=2048))
+
+
+@dataclass
+class Predicting:
+    """Servers of predictors: `start(ToyPredictor("rank"), settings=Serve(...), key_sha256=...)`."""
+
+    stack: contextlib.ExitStack
+
+    def start(
+        self, predictor: ToyPredictor, *, settings: Serve | None = None, key_sha256: str | None = None
+    ) -> Running:
+        engine = PredictorThread(lambda: predictor).start()
+        self.stack.callback(engine.close)
+        self.stack.callback(predictor.open.set)
+        served = ServedPredictor("desk", engine, 1_700_000_000, "abc123def456", DOES[predictor.task])
+        lines: list[str] = []
+        app = build_app({"desk": served}, settings or Serve(), api_key_sha256=key_sha256, log=lines.append)
+        url = self.stack.enter_context(listening(app))
+        return Running(url, app.state.service, engine, lines, app)
+
+
+@pytest.fixture
+def predicting() -> Iterator[Predicting]:
+    with contextlib.ExitStack() as stack:
+        yield Predicting(stack)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -45,14 +47,36 @@ print("left", flush=True)
 """
 
 
+PREDICTING = """
+import sys, threading
+from serve.toy_predictors import DOES, ToyPredictor
+from setsail.base.recipe import Serve
+from setsail.serve.batching import PredictorThread
+from setsail.serve.predictors import ServedPredictor
+from setsail.serve.run import serve
+
+settings = Serve.model_validate_json(sys.argv[2])
+toy = ToyPredictor(at_once=1, seconds=0.2)
+engine = PredictorThread(lambda: toy).start()
+threading.Thread(target=lambda: toy.asked.wait() and print("asked", flush=True), daemon=True).start()
+models = {"desk": ServedPredictor("desk", engine, 0, "abc", DOES["classify"])}
+serve(models, settings, on_listening=lambda url: print(url, flush=True))
+print("left", flush=True)
+"""
+TESTS = Path(__file__).parent.parent
+
+
 @contextlib.contextmanager
-def process(folder: Path, *, pace: float, drain_seconds: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(
+    folder: Path, *, pace: float, drain_seconds: float, script: str = SCRIPT
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     make_tokenizer(folder)
     (folder / "echo.json").write_text(json.dumps({"tokens_per_second": pace, "rounds": 1000}))
     (folder / "slow.json").write_text(json.dumps({"load_seconds": 60}))
     settings = Serve(port=0, drain_seconds=drain_seconds, max_tokens=40).model_dump_json()
-    command = [sys.executable, "-c", SCRIPT, str(folder), settings]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-c", script, str(folder), settings]
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=where) as child:
         try:
             assert child.stdout is not None
             yield child, child.stdout.readline().strip()
@@ -78,8 +102,9 @@ def test_running_streams_finish_and_new_requests_hear_503(tmp_path: Path, number
         lines: list[str] = []
         stream = start_stream(url, lines)
         child.send_signal(number)
-        time.sleep(0.2)
-        assert httpx.get(url + "/ready").status_code == 503
+        asked = time.monotonic()
+        while httpx.get(url + "/ready").status_code != 503:
+            assert time.monotonic() - asked < 30, "the server never said that it leaves"
         refused = httpx.post(url + "/v1/chat/completions", json=chat_body())
         assert refused.status_code == 503 and refused.json()["error"]["code"] == "shutting_down"
         assert httpx.get(url + "/health").status_code == 200
@@ -124,8 +149,44 @@ def test_leaving_does_not_wait_for_an_engine_that_is_loading(tmp_path: Path) -> 
         asking.join(5)
 
 
+def ask_in_thread(
+    child: subprocess.Popen[str], url: str, num_inputs: int
+) -> tuple[threading.Thread, list[httpx.Response]]:
+    """A request that has been let in, and where its answer will stand."""
+    answers: list[httpx.Response] = []
+    body = {"inputs": ["hello"] * num_inputs}
+    asking = threading.Thread(target=lambda: answers.append(httpx.post(url + "/predict", json=body, timeout=60)))
+    asking.start()
+    assert child.stdout is not None and child.stdout.readline() == "asked\n"
+    return asking, answers
+
+
+def test_predictions_that_run_are_finished_before_it_leaves(tmp_path: Path) -> None:
+    with process(tmp_path, pace=0, drain_seconds=30, script=PREDICTING) as (child, url):
+        asking, answers = ask_in_thread(child, url, 20)
+        child.terminate()
+        while httpx.get(url + "/ready").status_code != 503:
+            pass
+        refused = httpx.post(url + "/predict", json={"inputs": "late"})
+        assert refused.status_code == 503 and refused.json()["error"]["code"] == "shutting_down"
+        asking.join()
+        assert answers[0].status_code == 200 and len(answers[0].json()["predictions"]) == 20
+        assert child.wait() == 0
+        assert child.stdout is not None and child.stdout.read() == "left\n"
+
+
+def test_past_the_drain_time_predictions_hear_that_it_leaves(tmp_path: Path) -> None:
+    with process(tmp_path, pace=0, drain_seconds=0.3, script=PREDICTING) as (child, url):
+        asking, answers = ask_in_thread(child, url, 1000)
+        child.terminate()
+        assert child.wait() == 0
+        asking.join()
+        assert answers[0].status_code == 503 and answers[0].json()["error"]["code"] == "shutting_down"
+
+
 def test_a_taken_port_is_refused_with_a_hint() -> None:
     with take_port("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on
         port = listener.getsockname()[1]
         with pytest.raises(SystemRefusal, match="cannot listen") as caught:
             serve({}, Serve(port=port))

@@ -114,7 +114,18 @@ def test_a_wrong_value_is_a_400_that_names_the_field(server: Running, field: str
         ({"role": "user", "content": [{"type": "text", "text": 5}]}, "text part"),
         ({"role": "user", "content": ["a"]}, "content part"),
         ({"role": "user", "content": [{"type": "input_audio"}]}, "not understood"),
-        ({"role": "assistant", "content": "a", "tool_calls": [{"id": "x"}]}, "tool_calls is not supported"),
+        ({"role": "assistant", "content": "a", "tool_calls": [{"id": "x"}]}, "tool_calls[0].function is missing"),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+            "JSON text of an object",
+        ),
+        (
+            {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[]"}}]},
+            "JSON text of an object",
+        ),
+        ({"role": "user", "content": "a", "tool_calls": [{"function": {"name": "f"}}]}, "belong to an assistant"),
+        ({"role": "user", "content": "a", "tool_call_id": "x"}, "belongs to a message of the role tool"),
+        ({"role": "assistant", "content": None}, "messages[0].content"),
     ],
 )
 def test_wrong_messages(message: dict[str, Any], words: str) -> None:
@@ -147,11 +158,11 @@ def test_an_unknown_field_is_a_422_with_the_nearest_name(server: Running) -> Non
 @pytest.mark.parametrize(
     ("field", "harmless", "wanted"),
     [
-        ("tools", [], [{"type": "function"}]),
+        ("functions", [], [{"name": "f"}]),
         ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("logit_bias", {}, {"5": 1}),
         ("store", False, True),
-        ("tool_choice", "none", "required"),
+        ("function_call", "none", "auto"),
     ],
 )
 def test_fields_we_do_not_have_are_refused_unless_they_ask_for_nothing(field: str, harmless: Any, wanted: Any) -> None:
@@ -235,3 +246,21 @@ def test_a_refusal_is_quick(server: Running) -> None:
     started_at = time.monotonic()
     server.post(CHAT, chat_body("x" * 2_000_000))
     assert time.monotonic() - started_at < 1.0
+
+
+def test_tools_are_functions_with_names_of_their_own() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}
+    read = read_body(ChatBody, json.dumps(body | {"tools": [tool]}).encode())
+    assert [each.function.name for each in read.offered_tools] == ["now"]
+    assert read_body(ChatBody, json.dumps(body | {"tools": [tool], "tool_choice": "none"}).encode()).offered_tools == ()
+    strict = {"type": "function", "function": {"name": "now", "strict": True}}
+    for wanted, words in (
+        ({"tools": [tool, tool]}, "two tools have one name"),
+        ({"tools": [{"type": "retrieval", "function": {"name": "x"}}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function is missing"),
+        ({"tools": [strict]}, "strict arguments are not supported"),
+        ({"tool_choice": "required"}, "the model decides"),
+    ):
+        error = refusal(ChatBody, body | wanted)
+        assert error.status == 400 and words in str(error.body()), (wanted, error.body())

@@ -42,7 +42,7 @@ name: toy
 base: base
 data: {source: rows.jsonl, near_duplicates: 1.0, split: {validation: 0.2, test: 0.25}}
 finetune: {epochs: 2, batch_tokens: 512, context: 240, learning_rate: 0.01, watch: {save_every: 2}, lora: {rank: 4}}
-evaluate: {max_rows: 6, max_new_tokens: 12, samples: 2, resamples: 100}
+evaluate: {max_rows: 6, max_new_tokens: 12, samples: 2, resamples: 100, guard: off}
 export: {weights: [q8_0, q4_0]}
 check: {prompts: 4, max_new_tokens: 6}
 serve: {slots: 8, max_tokens: 100, context: 256}
@@ -126,3 +126,44 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+PREFERRING = """\
+name: kind
+base: base
+data: {source: pairs.jsonl, near_duplicates: 1.0, split: {validation: 0.2, test: 0.25}}
+finetune:
+  prefer: {beta: 0.2}
+  epochs: 4
+  batch_tokens: 512
+  context: 240
+  learning_rate: 0.01
+  watch: {save_every: 2}
+  lora: {rank: 4}
+evaluate: {max_rows: 12, max_new_tokens: 12, samples: 2, resamples: 100}
+export: {weights: [q8_0]}
+check: {prompts: 4, max_new_tokens: 6}
+serve: {slots: 8, max_tokens: 100, context: 256}
+"""
+
+
+def write_pairs(folder: Path) -> Path:
+    """A folder with a base, sixty pairs of answers (the kind one is chosen) and a recipe; returns the recipe's path."""
+    toy_model.write_folder(folder / "base")
+    chance = random.Random(4)
+    rows = []
+    for toy in TOYS:
+        for verb in VERBS:
+            number = chance.randrange(10**6)
+            rows.append(
+                {
+                    "prompt": f"What does the {toy} {verb} on day {number}?",
+                    "chosen": f"Gladly: the {toy} {verb} the {chance.choice(TOYS)}.",
+                    "rejected": f"No idea, ask the {chance.choice(TOYS)} number {number}.",
+                }
+            )
+    rows.append({"prompt": "Same?", "chosen": "Yes.", "rejected": "Yes."})
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path = folder / "kind.yaml"
+    path.write_text(PREFERRING, encoding="utf-8")
+    return path

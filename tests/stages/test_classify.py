@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +19,24 @@ from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 from setsail.base.artifact import Artifact
-from setsail.base.errors import CheckRefused, ModelError, RecipeError, UserError
+from setsail.base.errors import CheckRefused, DataError, ModelError, RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data.row import read_rows
-from setsail.models.plain_classifier import load_plain
+from setsail.models.plain_reader import load_plain
+from setsail.serve.client import Client
 from setsail.stages import training
 from setsail.stages.beginning import begin
-from setsail.stages.class_check import check_folder
+from setsail.stages.evaluating import evaluate_run
 from setsail.stages.predicting import predict_with_run
-from setsail.stages.serving import read_run
+from setsail.stages.read_check import check_folder
+from setsail.stages.serving import read_run, serve_after_voyage, serve_run, served_apart
 from setsail.stages.voyage import sail
 
+from .chat_server import ChatServer
 from .conftest import COMPLAINTS, write_tickets
+from .over_http import over_http, predictions, printed
 
 pytestmark = pytest.mark.slow
 LABELS = ("billing", "delivery", "log in")
@@ -72,8 +80,8 @@ def test_anybodys_pipeline_says_what_the_trainer_said(port: Path) -> None:
     assert tuple(reference["labels"]) == LABELS and len(reference["probes"]) == 8
     classify: Any = pipeline("text-classification", model=str(trained.path), dtype=torch.float32, top_k=None)
     for probe in reference["probes"]:
-        said = {entry["label"]: entry["score"] for entry in classify([probe["text"]])[0]}
-        shares = np.exp(np.array(probe["logits"]))
+        said = {entry["label"]: entry["score"] for entry in classify(list(probe["texts"]))[0]}
+        shares = np.exp(np.array(probe["logits"][0]))
         assert [said[label] for label in LABELS] == pytest.approx(list(shares / shares.sum()), abs=1e-4)
 
 
@@ -81,15 +89,118 @@ def test_the_figures_are_those_of_the_folder_on_the_frozen_test(port: Path) -> N
     evaluation = json.loads(artifact(port, "evaluate").file("evaluation.json").read_text("utf-8"))
     rows = read_rows(artifact(port, "data").file("test.parquet"))
     classifier = load_plain(artifact(port, "finetune").path)
-    said = classifier.logits([row.text for row in rows]).argmax(axis=1)
+    said = np.stack(classifier.logits([row.text for row in rows])).argmax(axis=1)
     accuracy = sum(classifier.labels[index] == row.label for index, row in zip(said, rows, strict=True)) / len(rows)
     assert evaluation["num_rows"] == len(rows)
     assert evaluation["systems"]["tuned"]["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
-    assert list(evaluation["systems"]) == ["tuned", "majority", "keywords", "tfidf", "neighbours"]
+    assert list(evaluation["systems"]) == ["tuned", "majority", "keywords", "tfidf", "neighbours", "probe"]
     rungs = {rung["system"]: rung["cost"] for rung in evaluation["ladder"]["rungs"]}
     assert set(rungs) == set(evaluation["systems"]) and rungs["tuned"]["making"] > rungs["keywords"]["making"] > 0
     assert evaluation["ladder"]["stop"] in rungs
     assert "TF-IDF with logistic regression" in evaluation["verdict"]
+
+
+def later_rows(port: Path, path: Path) -> int:
+    """A file of rows that came later: new ones, a copy of one of them, and one that training has seen."""
+    seen = read_rows(artifact(port, "data").file("train.parquet"))[0]
+    rows = [(f"{text} at {number} o'clock", label) for label, text in NEW.items() for number in range(6)]
+    rows += [rows[0], (seen.text, seen.label)]
+    lines = ["text,label", *(f'"{text}",{label}' for text, label in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return len(rows)
+
+
+NEW = {
+    "delivery": "the parcel is broken and late",
+    "billing": "there is a wrong sum on the invoice",
+    "log in": "my password does not log me in",
+}
+
+
+def test_rows_that_came_later_are_all_scored(port: Path, tmp_path: Path) -> None:
+    run = port / "runs" / "desk"
+    num = later_rows(port, tmp_path / "later.csv")
+    before = Run(run).current()["evaluate"]
+    made = evaluate_run(run, data=str(tmp_path / "later.csv"))
+    assert set(made.manifest.files) == {"evaluation.json", "predictions.jsonl", "report.html", "report.md"}
+    found = json.loads(made.file("evaluation.json").read_text("utf-8"))
+    assert found["num_rows"] == num - 1 and len(found["contamination"]["exact"]) == 1
+    lines = [json.loads(line) for line in made.file("predictions.jsonl").read_text("utf-8").splitlines()]
+    classifier = load_plain(artifact(port, "finetune").path)
+    said = np.stack(classifier.logits([line["text"] for line in lines])).argmax(axis=1)
+    assert [line["systems"]["tuned"]["label"] for line in lines] == [classifier.labels[index] for index in said]
+    assert set(found["systems"]) == {"tuned", "majority", "keywords", "tfidf", "neighbours", "probe"}
+    assert Run(run).current()["evaluate"] == before  # what belongs to the voyage stays
+    assert "an evaluation on 19 rows" in made.file("report.md").read_text("utf-8")
+    assert evaluate_run(run, data=str(tmp_path / "later.csv")).path == made.path
+
+
+def test_another_run_is_asked_the_same_rows(port: Path, tmp_path: Path) -> None:
+    run = port / "runs" / "desk"
+    sail(port / "desk.yaml", ["name=short", "finetune.epochs=1"], port / "runs", until="finetune", log=Log(quiet=True))
+    made = evaluate_run(run, against=port / "runs" / "short")
+    found = json.loads(made.file("evaluation.json").read_text("utf-8"))
+    first = found["comparisons"][0]
+    assert (first["system"], first["against"]) == ("tuned", "other")
+    assert found["verdict"].startswith("The tuned model is") and "the other run's model" in found["verdict"]
+    rows = read_rows(artifact(port, "data").file("test.parquet"))
+    other = load_plain(Run(port / "runs" / "short").artifact("finetune").path)
+    said = np.stack(other.logits([row.text for row in rows])).argmax(axis=1)
+    right = sum(other.labels[index] == row.label for index, row in zip(said, rows, strict=True))
+    assert found["systems"]["other"]["metrics"]["accuracy"]["value"] == pytest.approx(right / len(rows))
+    assert {"other", "tuned"} <= {rung["system"] for rung in found["ladder"]["rungs"]}
+
+
+def test_a_prompted_model_is_scored_beside_the_ladder(port: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """It knows parcels, says nothing of use about the rest, and its key stands nowhere."""
+    monkeypatch.setenv("CHAT_KEY", "sk-stands-nowhere")
+    known = re.compile("parcel|box|快递")
+    with ChatServer(lambda prompt: "It is delivery." if known.search(prompt) else "no idea") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = [f"evaluate.prompted.url={server.url}", "evaluate.prompted.model=large"]
+        made = evaluate_run(port / "runs" / "desk", settings=[*where, "evaluate.prompted.key_env=CHAT_KEY"])
+        server.shutdown()
+    found = json.loads(made.file("evaluation.json").read_text("utf-8"))
+    rows = read_rows(artifact(port, "data").file("test.parquet"))
+    train = Counter(row.label for row in read_rows(artifact(port, "data").file("train.parquet")))
+    usual = train.most_common(1)[0][0]
+    right = sum(row.label == ("delivery" if known.search(row.text) else usual) for row in rows)
+    assert found["systems"]["prompted"]["metrics"]["accuracy"]["value"] == pytest.approx(right / len(rows))
+    assert "prompted" not in {rung["system"] for rung in found["ladder"]["rungs"]}  # its cost is not known
+    assert ["tuned", "prompted"] in [[each["system"], each["against"]] for each in found["comparisons"]]
+    assert server.keys == {"Bearer sk-stands-nowhere"} and all(body["model"] == "large" for body in server.bodies)
+    written = "".join(path.read_text("utf-8") for path in made.path.iterdir())
+    told = capsys.readouterr().err
+    assert "sk-stands" not in written + told and "answers of large name no label" in told
+
+
+def test_what_cannot_be_evaluated_is_told(port: Path, tmp_path: Path) -> None:
+    run = port / "runs" / "desk"
+    file = tmp_path / "later.csv"
+    file.write_text("text,label\nthe parcel is late,dispatch\nit broke,delivery\n", encoding="utf-8")
+    with pytest.raises(DataError, match='1 rows have a label that the model does not know: "dispatch"') as refused:
+        evaluate_run(run, data=str(file))
+    assert "later.csv:2" in str(refused.value) and "billing" in str(refused.value)
+    file.write_text("subject,body\nlate,parcel\n", encoding="utf-8")
+    with pytest.raises(UserError, match="text"):
+        evaluate_run(run, data=str(file))
+    file.write_text("text,label\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"later\.csv"):
+        evaluate_run(run, data=str(file))
+    with pytest.raises(UserError, match=r"missing\.csv"):
+        evaluate_run(run, data=str(tmp_path / "missing.csv"))
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        evaluate_run(run, against=tmp_path)
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        evaluate_run(tmp_path)
+    with pytest.raises(UserError, match="would need another model"):
+        evaluate_run(run, settings=["finetune.epochs=9"])
+
+
+def test_a_run_tells_its_own_test_again(port: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = evaluate_run(port / "runs" / "desk")
+    assert kept.id == artifact(port, "evaluate").id
+    assert "macro_f1" in capsys.readouterr().err
 
 
 def test_a_line_for_each_text(port: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -106,7 +217,7 @@ def test_a_line_for_each_text(port: Path, capsys: pytest.CaptureFixture[str], tm
     assert set(lines[0]["probabilities"]) == set(LABELS) and "1 of 2 texts are longer" in captured.err
 
 
-def test_the_command_predicts_and_refuses_to_serve(port: Path) -> None:
+def test_the_command_predicts_and_serves_and_does_not_chat(port: Path) -> None:
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "setsail", *arguments]
         return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
@@ -114,10 +225,47 @@ def test_the_command_predicts_and_refuses_to_serve(port: Path) -> None:
     run = str(port / "runs" / "desk")
     done = command("predict", run, "refund my order please 3")
     assert done.returncode == 0 and json.loads(done.stdout)["label"] == "billing"
-    for verb in ("serve", "chat"):
-        refused = command(verb, run)
-        assert refused.returncode == 2 and "this run is a classifier" in refused.stderr, refused.stderr
-        assert f'setsail predict {run} "your text"' in refused.stderr
+    refused = command("chat", run)
+    assert refused.returncode == 2 and "this run is a classifier" in refused.stderr, refused.stderr
+    assert f'setsail predict {run} "your text", or setsail serve {run}' in refused.stderr
+    with served_apart(Path(run)) as address, Client(address) as client:
+        client.wait_until_ready()
+        assert client.predict({"inputs": ["refund my order please 3"]}) == [json.loads(done.stdout)]
+
+
+def test_over_http_it_says_what_the_command_prints(
+    port: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = port / "runs" / "desk"
+    texts = [f"{text} {number}" for number in range(6) for many in COMPLAINTS.values() for text in many]
+    texts += ["{not json", "parcel " * 100]
+    for every in (True, False):
+        lines = printed(capsys, run, *texts, folder=tmp_path, every=every)
+        assert len(lines) == 56 and lines[-1]["cut"] is True
+        with over_http(run) as post:
+            assert predictions(post, {"inputs": texts, "probabilities": every}) == lines
+
+
+def test_many_clients_at_once_hear_what_one_hears(port: Path) -> None:
+    texts = [f"{text} {number}" for number in range(6) for many in COMPLAINTS.values() for text in many]
+    with over_http(port / "runs" / "desk") as post, ThreadPoolExecutor(12) as pool:
+        alone = [predictions(post, {"inputs": text})[0] for text in texts]
+        together = list(pool.map(lambda text: predictions(post, {"inputs": text})[0], texts))
+    assert [(line["text"], line["label"]) for line in together] == [(line["text"], line["label"]) for line in alone]
+    assert [line["probability"] for line in together] == pytest.approx(
+        [line["probability"] for line in alone], abs=1e-5
+    )
+
+
+def test_an_engine_of_models_that_converse_is_refused(port: Path) -> None:
+    with pytest.raises(UserError, match="the engine llamacpp runs models that converse; this run is a classifier"):
+        serve_run(port / "runs" / "desk", port=0, engine="llamacpp")
+
+
+def test_without_a_terminal_one_real_request_is_answered(port: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    serve_after_voyage(port / "runs" / "desk")
+    said = capfd.readouterr().err
+    assert "answered  {" in said and '"label": ' in said and "setsail serve" in said
 
 
 def test_a_folder_that_says_something_else_is_refused(port: Path) -> None:
@@ -198,10 +346,12 @@ def test_an_unchecked_classifier_does_not_predict(tmp_path: Path) -> None:
     sail(write_tickets(tmp_path), ["finetune.epochs=1"], tmp_path / "runs", until="finetune", log=Log(quiet=True))
     with pytest.raises(CheckRefused, match="never checked"):
         predict_with_run(tmp_path / "runs" / "desk", "help")
+    with pytest.raises(CheckRefused, match="never checked"):
+        serve_run(tmp_path / "runs" / "desk", port=0)
 
 
 def test_verbs_that_do_not_apply_are_refused_with_the_one_that_does(port: Path) -> None:
-    with pytest.raises(RecipeError, match="a classifier is not exported"):
+    with pytest.raises(RecipeError, match="an encoder is not exported"):
         sail(port / "desk.yaml", [], port / "runs", until="export", log=Log(quiet=True))
     with pytest.raises(UserError, match="this run is a classifier"):
         read_run(port / "runs" / "desk")
@@ -213,7 +363,7 @@ def test_verbs_that_do_not_apply_are_refused_with_the_one_that_does(port: Path) 
     ("setting", "words"),
     [
         ("finetune.method=lora", "trains all weights"),
-        ("data.overlong=split", "has no label of its own"),
+        ("data.overlong=split", "no longer what its row speaks of"),
         ("finetune.watch.samples=[hello]", "writes nothing"),
         ("template=chatml", "not conversations"),
         ("pretrain={epochs: 1}", "pretraining learns plain text"),

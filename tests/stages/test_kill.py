@@ -15,11 +15,12 @@ import pytest
 
 from setsail.base.run import Run
 
-from .conftest import write_port, write_stories
+from .conftest import write_pairs, write_port, write_stories
 
 pytestmark = pytest.mark.slow
 
-KILLS = {"toy": 20, "new": 10}  # a base that is fine-tuned; a model made new and pretrained
+# A base that is fine-tuned; a model made new and pretrained; a base that learns from pairs of answers.
+KILLS = {"toy": 20, "new": 10, "kind": 4}
 
 
 def export(folder: Path, name: str, runs: str) -> subprocess.Popen[bytes]:
@@ -44,6 +45,7 @@ def outcome(run: Run) -> tuple[dict[str, str], list[str]]:
 def test_killed_at_random_moments_and_started_again(name: str, tmp_path: Path) -> None:
     write_port(tmp_path)
     write_stories(tmp_path)
+    write_pairs(tmp_path)
     began = time.monotonic()
     whole = export(tmp_path, name, "never-stopped")
     _, errors = whole.communicate()

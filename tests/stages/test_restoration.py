@@ -22,6 +22,7 @@ from setsail.models.load import load_model
 from setsail.stages import restoration
 from setsail.stages.chatting import chat_in_terminal
 from setsail.stages.data import read_parts
+from setsail.stages.evaluating import evaluate_run
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.serving import serve_after_voyage, serve_run
@@ -81,6 +82,17 @@ def test_it_is_scored_in_bits_per_masked_byte_against_word_frequency(port: tuple
     assert (evaluation.comparisons[0].against, evaluation.comparisons[0].lead) == ("unigram", "bits_per_masked_byte")
     assert "word frequency" in evaluation.verdict
     assert evaluation.num_rows == 6
+
+
+def test_texts_that_came_later_are_scored(port: tuple[Kind, Path, Run], tmp_path: Path) -> None:
+    _, folder, run = port
+    lines = [json.loads(line) for line in (folder / "stories.jsonl").read_text("utf-8").splitlines()[:12]]
+    rows = [{"text": line["text"].replace("The ", f"The {number} ")} for number, line in enumerate(lines)]
+    (tmp_path / "later.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    made = evaluate_run(run.path, data=str(tmp_path / "later.jsonl"), against=run.path)
+    found = read_evaluation(made.file("evaluation.json"))
+    assert list(found.systems) == ["tuned", "base", "unigram", "other"]
+    assert found.systems["other"] == found.systems["tuned"] and found.comparisons[0].against == "other"
 
 
 def test_the_saved_folder_has_the_trainers_loss_in_plain_transformers(port: tuple[Kind, Path, Run]) -> None:

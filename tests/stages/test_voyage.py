@@ -19,7 +19,9 @@ from setsail.base.artifact import open_artifact
 from setsail.base.errors import CheckRefused, DataError, RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
+from setsail.evaluate.evaluation import read_evaluation
 from setsail.stages.continuing import say_what_comes_next
+from setsail.stages.evaluating import evaluate_run
 from setsail.stages.listing import list_runs
 from setsail.stages.serving import refuse_unchecked
 from setsail.stages.voyage import sail
@@ -136,6 +138,9 @@ def test_the_command_serves_what_it_made(port: Path) -> None:
         question = [{"role": "user", "content": "What is it that the cat sees today?"}]
         tuned = client.chat(question, model="toy", temperature=0, max_tokens=8)
         base = client.chat(question, model="base", temperature=0, max_tokens=8)
+        whole = client.chat(question, model="toy")
+        (line,) = client.predict({"inputs": question[0]["content"]})
+    assert line["text"] == question[0]["content"] and line["output"] == whole.text
     assert tuned.num_tokens > 0 and base.num_tokens > 0
 
 
@@ -151,6 +156,21 @@ def test_a_weight_changed_after_the_export_is_not_served(port: Path) -> None:
         file.write_bytes(good)
     assert done.returncode == 2
     assert "model-q8_0.gguf" in done.stderr and "changed or damaged" in done.stderr
+
+
+def test_conversations_that_came_later_are_answered(port: Path, tmp_path: Path) -> None:
+    """By the tuned file and by another run's, here its own: what both say is the same, answer for answer."""
+    run = Run(port / "runs" / "toy")
+    rows = [json.loads(line) for line in (port / "rows.jsonl").read_text("utf-8").splitlines()[:4]]
+    for row in rows:
+        row["messages"][0]["content"] += " Again?"
+    (tmp_path / "later.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    made = evaluate_run(run.path, data=str(tmp_path / "later.jsonl"), against=run.path)
+    found = read_evaluation(made.file("evaluation.json"))
+    assert found.num_rows == 4 and list(found.systems) == ["tuned", "base", "other", "nearest"]
+    tuned, other = found.systems["tuned"].metrics, found.systems["other"].metrics
+    assert tuned["chrf"] == other["chrf"] and tuned["bits_per_byte"] == other["bits_per_byte"]
+    assert found.guard is None and "evaluate" in run.current() and run.artifact("evaluate").id != made.id
 
 
 def test_the_report_stands_alone(port: Path) -> None:

@@ -15,6 +15,7 @@ class ToyRow:
     messages: tuple[dict[str, str], ...] = ()
     text: str = ""
     label: str = ""
+    target: str = ""
 
 
 def chat_row(*contents: str, system: str | None = None) -> ToyRow:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from models import toy_encoder
 
-from setsail.tasks.classify import TASK, label_order, make_batch, predict
+from setsail.tasks.classify import READING, TASK, label_order
+from setsail.tasks.reading import Frame
 from setsail.tasks.registry import find_task
 from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example
@@ -53,19 +56,20 @@ def test_a_long_text_is_cut_before_its_last_mark(tokenizer: Tokenizer) -> None:
     assert words == ["[CLS]", *["parcel"] * 14, "[SEP]"]
 
 
-def test_a_batch_holds_whole_documents_and_their_labels(tokenizer: Tokenizer) -> None:
+def test_labels_are_told_by_their_place_in_the_frame(tokenizer: Tokenizer) -> None:
     examples = [made(tokenizer, "help"), made(tokenizer, "the invoice is wrong")]
-    batch = make_batch(examples, {"billing": 0, "delivery": 1})
-    assert batch.document_starts.tolist() == [0, 3, 9] and batch.num_tokens == 9
-    assert batch.labels.tolist() == [1, 1] and batch.num_supervised == 2
-    assert (batch.input_ids[3:9] == examples[1].ids).all()
+    assert READING.targets(examples, Frame(("billing", "delivery"))).tolist() == [1, 1]
 
 
-def test_a_prediction_is_the_likeliest_label_with_all_probabilities() -> None:
-    found = predict(np.log([0.2, 0.7, 0.1]), ["a", "b", "c"])
-    assert found.label == "b" and found.probability == pytest.approx(0.7)
-    assert dict(found.probabilities) == pytest.approx({"a": 0.2, "b": 0.7, "c": 0.1})
-    assert predict(np.array([1e4, 0.0]), ["a", "b"]).probability == 1.0
+def said(logits: list[float], labels: tuple[str, ...], tokenizer: Tokenizer) -> dict[str, Any]:
+    return dict(READING.say(np.array(logits), tokenizer.read("help"), Frame(labels), ("help",)))
+
+
+def test_a_prediction_is_the_likeliest_label_with_all_probabilities(tokenizer: Tokenizer) -> None:
+    found = said(np.log([0.2, 0.7, 0.1]).tolist(), ("a", "b", "c"), tokenizer)
+    assert found["label"] == "b" and found["probability"] == pytest.approx(0.7)
+    assert found["probabilities"] == pytest.approx({"a": 0.2, "b": 0.7, "c": 0.1})
+    assert said([1e4, 0.0], ("a", "b"), tokenizer)["probability"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import psutil
 import torch
 
 from setsail.base.environment import read_environment
@@ -36,6 +37,14 @@ def compute_dtype() -> torch.dtype:
     capabilities = torch.backends.cpu.get_cpu_capability()
     fast = "AVX512" in capabilities and torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
+
+
+def free_memory_bytes() -> int:
+    """The memory that is free where this process computes: of its GPU, or of the machine."""
+    where = device()
+    if where.type == "cuda":
+        return torch.cuda.mem_get_info(where)[0]
+    return psutil.virtual_memory().available
 
 
 def move(model: torch.nn.Module, where: torch.device) -> None:

@@ -1,159 +1,24 @@
 """What a recipe may say: frozen pydantic models, one per stage, each key with one owner.
 
-Reading the file, aliases, line numbers and `--set` live in `recipe_file.py`.
+Reading the file, aliases, line numbers and `--set` live in `recipe_file.py`; the keys of `data` in `recipe_data.py`,
+those of `tune` in `recipe_tune.py`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from setsail.base.recipe_data import Data, Server
+from setsail.base.recipe_mix import Mix
+from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
+from setsail.base.recipe_part import Fraction, Number, Part, PositiveFloat, PositiveInt, Share
+from setsail.base.recipe_prefer import PREFERENCE, Prefer
+from setsail.base.recipe_search import SEARCH_DEFAULTS, Search
+from setsail.base.recipe_tune import Tune
 
-def _not_a_truth_value(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not true or false")
-    return value
-
-
-_Number = BeforeValidator(_not_a_truth_value)
-Fraction = Annotated[float, _Number, Field(ge=0.0, lt=1.0)]
-PositiveInt = Annotated[int, _Number, Field(ge=1)]
-PositiveFloat = Annotated[float, _Number, Field(gt=0.0, allow_inf_nan=False)]
-Share = Annotated[float, _Number, Field(gt=0.0, lt=1.0)]
 Kind = Literal["decoder", "encoder", "seq2seq"]  # what generates text, what reads it, what reads one to write another
-
-
-class Part(BaseModel):
-    """A part of a recipe: unknown keys are errors, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Split(Part):
-    """How rows are shared out; `by` names the column whose values must not stand in two parts.
-
-    `time` names a column of dates: the newest rows are the test, those before them validation. `stratify` names a
-    column whose values stand in all parts alike.
-    """
-
-    validation: Fraction = 0.1
-    test: Fraction = 0.1
-    by: str | None = None
-    time: str | None = None
-    stratify: str | None = None
-
-    @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> Split:
-        if self.validation + self.test >= 0.9:
-            raise ValueError("validation and test together must leave at least a tenth of the rows to train on")
-        if self.time is not None and self.stratify is not None:
-            raise ValueError("rows are split by time or stratified, not both: leave one of the two out")
-        return self
-
-
-class Server(Part):
-    """A server that speaks OpenAI's chat API, setsail's own among them; its key is in a variable by its name."""
-
-    url: str
-    model: str
-    key_env: str | None = None
-
-    @model_validator(mode="after")
-    def _is_an_address(self) -> Server:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError("url should begin with http:// or https://")
-        return self
-
-
-class Augment(Part):
-    """Rows made from training rows. A share of 0 leaves a way out; each way that is wanted makes `copies` of a row.
-
-    `swap`, `delete`, `typo` and `synonym` are shares of the words; `lexicon` is a file of words that mean the same, a
-    line each group. `paraphrase` and `back_translate` are shares of the rows, written anew by the model at `server`.
-    """
-
-    swap: Fraction = 0.0
-    delete: Fraction = 0.0
-    typo: Fraction = 0.0
-    synonym: Fraction = 0.0
-    lexicon: str | None = None
-    paraphrase: Annotated[float, _Number, Field(ge=0.0, le=1.0)] = 0.0
-    back_translate: Annotated[float, _Number, Field(ge=0.0, le=1.0)] = 0.0
-    server: Server | None = None
-    copies: Annotated[int, _Number, Field(ge=1, le=16)] = 1
-
-    @model_validator(mode="after")
-    def _has_what_it_needs(self) -> Augment:
-        if (self.synonym > 0) != (self.lexicon is not None):
-            raise ValueError("synonym and lexicon, a file of words that mean the same, go together")
-        if (self.paraphrase > 0 or self.back_translate > 0) != (self.server is not None):
-            raise ValueError("paraphrase or back_translate, and server, the model that writes, go together")
-        return self
-
-
-class Redact(Part):
-    """What is done with personal data and secrets; one word in its place is the mode.
-
-    `entities` are `standard` (all kinds but names), `all`, or a list of kinds; `keep` are values that stay, or patterns
-    with `*`. Pseudonyms need a key: a file of at least 32 bytes, or an environment variable by its name.
-    """
-
-    mode: Literal["mask", "pseudonymise", "drop", "none"] = "mask"
-    entities: str | tuple[str, ...] = "standard"
-    keep: Annotated[tuple[str, ...], Field(max_length=1000)] = ()
-    key_file: str | None = None
-    key_env: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_word_is_the_mode(cls, value: object) -> object:
-        return {"mode": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _pseudonyms_have_a_key(self) -> Redact:
-        num_keys = (self.key_file is not None) + (self.key_env is not None)
-        if num_keys != (self.mode == "pseudonymise"):
-            raise ValueError("pseudonymise needs one of key_file and key_env, and the other modes none")
-        return self
-
-
-class Vault(Part):
-    """Keeps what was masked, encrypted beside the rows: under a key file, or a passphrase in a variable by its name."""
-
-    key_file: str | None = None
-    key_env: str | None = None
-
-    @model_validator(mode="after")
-    def _has_a_key(self) -> Vault:
-        if (self.key_file is None) == (self.key_env is None):
-            raise ValueError("a vault needs one of key_file and key_env")
-        return self
-
-
-class Data(Part):
-    """Where rows come from and what is done to them before anything is trained.
-
-    `keep_out` names files of texts, such as a benchmark's questions, that no row may hold; `forget` a file of row ids.
-    """
-
-    source: str
-    format: Literal["auto", "messages", "alpaca", "sharegpt", "prompt_completion", "squad", "text_label", "text"] = (
-        "auto"
-    )
-    columns: dict[str, str] = {}
-    encoding: str = "auto"
-    system: str | None = None
-    clean: str | tuple[str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)], ...] = "standard"
-    redact: Redact = Redact()
-    vault: Vault | None = None
-    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] = 0.85
-    overlong: Literal["drop", "split", "cut"] = "drop"
-    max_rows: PositiveInt | None = None
-    keep_out: tuple[str, ...] = ()
-    forget: str | None = None
-    augment: Augment = Augment()
-    split: Split = Split()
 
 
 class Lora(Part):
@@ -184,7 +49,7 @@ class Training(Part):
     """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size.
 
     `parallel` is for several processes (torchrun): `data`, each holds the whole model; `sharded`, each holds a part of
-    every weight.
+    every weight. `mix` has rows of another source learned among the recipe's own.
     """
 
     epochs: PositiveFloat = 2.0
@@ -197,14 +62,19 @@ class Training(Part):
     clip_norm: PositiveFloat = 1.0
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     parallel: Literal["data", "sharded"] = "data"
+    mix: Mix | None = None
     watch: Watch = Watch()
 
 
 class Finetune(Training):
-    """How the base model learns from the rows: all its weights, or low-rank adapters."""
+    """How the base model learns from the rows: all its weights, or low-rank adapters.
+
+    With `prefer` the rows are pairs of answers, of which one is preferred.
+    """
 
     method: Literal["lora", "full"] = "lora"
     lora: Lora = Lora()
+    prefer: Prefer | None = None
 
 
 class Spans(Part):
@@ -214,7 +84,7 @@ class Spans(Part):
     """
 
     corrupt: Share = 0.15
-    mean_length: Annotated[float, _Number, Field(ge=1.0, allow_inf_nan=False)] = 3.0
+    mean_length: Annotated[float, Number, Field(ge=1.0, allow_inf_nan=False)] = 3.0
 
 
 class Pretrain(Training):
@@ -246,12 +116,25 @@ class Pretrain(Training):
 MASK = 0.3
 
 
+SMALL_READERS = ("lstm", "bag")
+
+
 class New(Part):
     """A base made new: its size (`17m`), its kind, and how many words a tokenizer trained on the rows may have."""
 
     new: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?[mMbB]$")]
-    kind: Kind = "decoder"
-    vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] = 8192
+    kind: Kind | Literal["lstm", "bag"] = "decoder"
+    vocabulary: Annotated[int, Number, Field(ge=300, le=262144)] = 8192
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is a bag of words or an LSTM, which learns a task from its rows alone."""
+        return self.kind in SMALL_READERS
+
+    @property
+    def family(self) -> Kind:
+        """The kind of model whose texts it reads."""
+        return "encoder" if self.kind == "lstm" or self.kind == "bag" else self.kind
 
 
 class Tokenizer(Part):
@@ -262,8 +145,8 @@ class Tokenizer(Part):
     """
 
     kind: Literal["bpe", "unigram", "wordpiece"] = "bpe"
-    vocabulary: Annotated[int, _Number, Field(ge=300, le=262144)] | None = None
-    min_frequency: Annotated[int, _Number, Field(ge=0)] = 0
+    vocabulary: Annotated[int, Number, Field(ge=300, le=262144)] | None = None
+    min_frequency: Annotated[int, Number, Field(ge=0)] = 0
     special_tokens: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
     template: str | None = None
     extend: str | None = None
@@ -280,7 +163,9 @@ class Tokenizer(Part):
 class Evaluate(Part):
     """What is measured on the held-out test; generation is greedy.
 
-    `core_hour` is what an hour of one core costs, in a currency of yours: the ladder says costs in it.
+    `core_hour` is what an hour of one core costs, in a currency of yours: the ladder says costs in it. `guard` asks a
+    battery of general questions before and after, to tell what was forgotten; `refuse` ends the voyage at a drop.
+    `prompted` is a chat model on a server that is given the labels and each test text, and is scored too.
     """
 
     max_rows: PositiveInt = 100
@@ -288,6 +173,8 @@ class Evaluate(Part):
     samples: PositiveInt = 10
     resamples: Annotated[int, Field(ge=100)] = 2000
     core_hour: PositiveFloat = 0.05
+    guard: Literal["tell", "refuse", "off"] = "tell"
+    prompted: Server | None = None
 
 
 class Export(Part):
@@ -325,25 +212,58 @@ class Serve(Part):
     drain_seconds: PositiveFloat = 30.0
 
 
-CLASSIFY_DEFAULTS: dict[str, dict[str, Any]] = {
+# Tasks whose model reads a text whole and says something of it, and all that train such a small encoder.
+READING_TASKS = ("classify", "regress", "tag", "relate", "answer")
+ENCODER_TASKS = (*READING_TASKS, "embed", "rank")
+WINDOWED_TASKS = ("tag", "answer")  # what they say of a part of a text they can say of the whole
+READING_DEFAULTS: dict[str, dict[str, Any]] = {
     "finetune": {"method": "full", "epochs": 6, "batch_tokens": 512, "context": 512, "weight_decay": 0.01},
     "evaluate": {"max_rows": 10_000},
 }
+TASK_DEFAULTS = {**dict.fromkeys(READING_TASKS, READING_DEFAULTS), **SEARCH_DEFAULTS}
 
 
-def _refuse_unfit_for_classify(recipe: Recipe) -> None:
+def _refuse_unfit_for_an_encoder(recipe: Recipe) -> None:
+    task = f"task {recipe.task}"
     if recipe.finetune.method == "lora":
-        raise ValueError("task classify trains all weights of a small encoder: leave finetune.method out, or say full")
+        raise ValueError(f"{task} trains all weights of a small encoder: leave finetune.method out, or say full")
+    if recipe.evaluate.guard == "refuse":
+        raise ValueError(f"the base of {task} answers nobody and has nothing to forget: leave evaluate.guard out")
+    if recipe.finetune.mix is not None:
+        raise ValueError(f"{task} learns what rows of a general kind do not say: leave finetune.mix out")
     if recipe.template is not None:
-        raise ValueError("a classifier reads texts, not conversations: leave template out")
-    if recipe.data.overlong == "split":
-        raise ValueError("a text in pieces has no label of its own: set data.overlong: cut, or drop")
+        raise ValueError(f"{task} reads texts, not conversations: leave template out")
+    if recipe.data.overlong == "split" and recipe.task not in WINDOWED_TASKS:
+        raise ValueError("a text in pieces is no longer what its row speaks of: set data.overlong: cut, or drop")
     if recipe.finetune.watch.samples:
-        raise ValueError("a classifier writes nothing: leave finetune.watch.samples out")
+        raise ValueError(f"{task} writes nothing: leave finetune.watch.samples out")
+    if "search" in recipe.model_fields_set and recipe.task not in SEARCH_DEFAULTS:
+        raise ValueError("search is for the tasks embed and rank: leave it out")
+
+
+def _refuse_to_prompt(recipe: Recipe) -> None:
+    if recipe.task not in ("classify", "relate"):
+        raise ValueError(f"a prompted model says one label, and task {recipe.task} asks for more: leave it out")
+
+
+def _refuse_unfit_for_preference(recipe: Recipe) -> None:
+    if recipe.task != "chat":
+        raise ValueError(f"pairs of answers are for task: chat, not for {recipe.task}: leave finetune.prefer out")
+    if recipe.data.overlong != "drop":
+        raise ValueError("a pair of which an answer is cut is another pair: set data.overlong: drop")
+    if recipe.finetune.mix is not None:
+        raise ValueError("pairs of answers are compared, which rows of another kind cannot be: leave finetune.mix out")
+
+
+def _refuse_unfit_for_a_small_reader(recipe: Recipe) -> None:
+    told = [task for task in READING_TASKS if task != "answer"]
+    if recipe.task not in told:
+        raise ValueError(f"a bag of words or an LSTM learns {', '.join(told)}; task {recipe.task} takes another base")
 
 
 def _refuse_unfit_for_a_new_base(base: New, tokenizer: Tokenizer) -> None:
-    if tokenizer.kind != "bpe" or tokenizer.extend is not None:
+    is_other = tokenizer.kind != "bpe" and not base.is_small  # what a small reader says is not measured in bytes
+    if is_other or tokenizer.extend is not None:
         raise ValueError(
             "a new base is measured in bits per byte and takes a byte-level tokenizer: tokenizer.kind: bpe"
         )
@@ -351,11 +271,17 @@ def _refuse_unfit_for_a_new_base(base: New, tokenizer: Tokenizer) -> None:
         raise ValueError("say tokenizer.vocabulary or base.vocabulary, not both")
 
 
+Conversing = Literal["chat", "text"]
+Telling = Literal["classify", "regress", "tag", "relate", "answer"]
+Searching = Literal["embed", "rank"]
+Writing = Literal["translate", "summarize", "rewrite"]
+
+
 class Recipe(Part):
     """A whole voyage in one small file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    task: Literal["chat", "text", "classify"] = "chat"
+    task: Literal[Conversing, Telling, Searching, Writing] = "chat"
     base: str | New = "smollm2-135m-instruct"
     tokenizer: Tokenizer | None = None
     template: str | None = None
@@ -363,20 +289,25 @@ class Recipe(Part):
     language: Literal["en", "zh"] = "en"
     data: Data
     finetune: Finetune = Finetune()
+    search: Search = Search()
     pretrain: Pretrain | None = None
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     check: Check = Check()
     serve: Serve = Serve()
+    tune: Tune | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _a_classifier_begins_otherwise(cls, value: object) -> object:
+    def _an_encoder_begins_otherwise(cls, value: object) -> object:
         """Other defaults for a task that trains a small encoder and is scored without writing anything."""
-        if not isinstance(value, dict) or value.get("task") != "classify" or "pretrain" in value:
+        if isinstance(value, dict) and value.get("task") in WRITING_TASKS and "pretrain" not in value:
+            return with_pair_defaults(value)
+        defaults = TASK_DEFAULTS.get(value.get("task", "")) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or defaults is None or "pretrain" in value:
             return value
-        own = {part: value.get(part) or {} for part in CLASSIFY_DEFAULTS}
-        parts = {part: {**CLASSIFY_DEFAULTS[part], **own[part]} for part in own if isinstance(own[part], dict)}
+        own = {part: value.get(part) or {} for part in defaults}
+        parts = {part: {**defaults[part], **own[part]} for part in own if isinstance(own[part], dict)}
         return {"base": "minilm-l6", **value, **parts}
 
     @model_validator(mode="after")
@@ -385,24 +316,64 @@ class Recipe(Part):
             raise ValueError("say pretrain or finetune, not both: a pretrained model is the base of another recipe")
         if self.pretrain is not None and self.task != "text":
             raise ValueError("pretraining learns plain text: set task: text")
-        if isinstance(self.base, New) and self.pretrain is None:
+        if isinstance(self.base, New) and self.base.is_small:
+            _refuse_unfit_for_a_small_reader(self)
+        elif isinstance(self.base, New) and self.pretrain is None and not self._is_new_for_pairs():
+            if self.task in WRITING_TASKS:
+                raise ValueError(f"a new base of task {self.task} is of kind seq2seq: {{new: 10m, kind: seq2seq}}")
             raise ValueError("a new model knows nothing yet: write pretrain instead of finetune")
         if isinstance(self.base, New) and self.pretrain is not None:
-            self.pretrain.refuse_unused_corruption(self.base.kind)
-        if self.task == "classify":
-            _refuse_unfit_for_classify(self)
+            self.pretrain.refuse_unused_corruption(self.base.family)
+        if self.training.mix is not None and self.task in WRITING_TASKS:
+            raise ValueError(f"rows cannot be mixed into task {self.task} yet: leave finetune.mix out")
+        if self.training.mix is not None and self.training.mix.task == "chat" and self.task != "chat":
+            raise ValueError("conversations are mixed into task chat; into texts, mix texts")
+        if self.task in ENCODER_TASKS:
+            _refuse_unfit_for_an_encoder(self)
+        refuse_unfit_damage(self.task, self.data.damage)
+        if self.task in WRITING_TASKS:
+            is_new, method = isinstance(self.base, New), self.finetune.method
+            refuse_unfit_pairs(self.task, self.data.overlong, template=self.template, is_new=is_new, method=method)
+        if self.finetune.prefer is not None:
+            _refuse_unfit_for_preference(self)
+        if self.evaluate.prompted is not None:
+            _refuse_to_prompt(self)
         if isinstance(self.base, New) and self.tokenizer is not None:
             _refuse_unfit_for_a_new_base(self.base, self.tokenizer)
         return self
 
+    def _is_new_for_pairs(self) -> bool:
+        """Whether the base is made new for pairs of texts, from which a seq2seq model learns its task at once."""
+        return self.task in WRITING_TASKS and isinstance(self.base, New) and self.base.kind == "seq2seq"
+
+    @property
+    def writes_answers(self) -> bool:
+        """Whether rows are questions with answers, as conversations and pairs of texts are."""
+        return self.task == "chat" or self.task in WRITING_TASKS
+
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, as a recipe that reads back to this one; what is not used is left out."""
-        return self.model_dump(mode="json", exclude={"pretrain" if self.pretrain is None else "finetune"})
+        unused = {"pretrain" if self.pretrain is None else "finetune"}
+        unused |= set() if self.task in SEARCH_DEFAULTS else {"search"}
+        values = self.model_dump(mode="json", exclude=unused)
+        if isinstance(self.base, New) and self.tokenizer is not None:
+            del values["base"]["vocabulary"]  # the tokenizer's own holds
+        return values
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the model reads a text and says something of it, rather than going on with it."""
+        return self.task in READING_TASKS
 
     @property
     def training(self) -> Finetune | Pretrain:
         """The one way in which this recipe trains."""
         return self.pretrain or self.finetune
+
+    @property
+    def reads(self) -> str:
+        """As what rows are read: the task, or "preference" where pairs of answers are learned from."""
+        return self.task if self.finetune.prefer is None else PREFERENCE
 
     @property
     def training_key(self) -> str:

@@ -50,6 +50,10 @@ _ALIASES: dict[str, str] = {
     "lora_alpha": "finetune.lora.alpha",
     "lora_target": "finetune.lora.targets",
     "lora_target_modules": "finetune.lora.targets",
+    "pref_beta": "finetune.prefer.beta",
+    "dpo_beta": "finetune.prefer.beta",
+    "pref_ftx": "finetune.prefer.sft",
+    "rpo_alpha": "finetune.prefer.sft",
     "chat_template": "template",
     "output_dir": "name",
 }
@@ -185,7 +189,9 @@ def _put(values: dict[str, Any], key: str, value: Any, place: str) -> None:
     *parents, last = key.split(".")
     here = values
     for part in parents:
-        below = here.setdefault(part, {})
+        if here.get(part) is None:
+            here[part] = {}
+        below = here[part]
         if not isinstance(below, dict):
             raise RecipeError(f'"{part}" holds a value, so "{key}" cannot be set', place=place)
         here = below

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from setsail.base.recipe import Augment
+from setsail.base.recipe_data import Augment
 from setsail.data.lexicon import Lexicon, pattern_of
 from setsail.data.rewrite import Rewriter
 from setsail.data.row import Row, contents, row_id, with_contents
@@ -85,7 +85,7 @@ def _applied(way: Way, share: float, chance: random.Random) -> Callable[[str], s
 def _named(row: Row, name: str, number: int, change: Callable[[str], str]) -> Iterator[Row]:
     """The changed row with its id, origin and mark, unless nothing is changed or a text is gone."""
     before = contents(row)
-    says = [True] if not row.messages else [message["role"] == "user" for message in row.messages]
+    says = [True] if not row.messages else [message["role"] in ("user", "query") for message in row.messages]
     after = tuple(change(text) if said else text for text, said in zip(before, says, strict=True))
     if after != before and all(text.strip() for text, said in zip(after, says, strict=True) if said):
         made = with_contents(row, after)

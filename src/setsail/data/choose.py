@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import labels
 from setsail.data.duplicates import First, exact_copies, near_copies
 from setsail.data.index import PARTS, Index
+from setsail.data.pairs import PAIR_TASKS, check_pairs
 from setsail.data.sketch import Sketches
 from setsail.data.split import TEST, TRAIN, VALIDATION, PartCodes, groups_of, sample, split
 
@@ -54,7 +55,7 @@ class Choice:
 def remove_repeats(index: Index, sketches: Callable[[], Sketches], data: Data, *, task: str) -> Choice:
     """Takes out contradictions and copies; every other row is left in train for now."""
     choice = Choice(np.full(len(index), TRAIN, np.int8), np.arange(len(index)))
-    if task == "classify":
+    if _has_labels(index, task) or task in PAIR_TASKS:
         found = labels.contradictions(index, choice.left)
         choice.take_out(
             np.array(list(found), np.int64), "contradictory_label", np.array(list(found.values()), np.int64)
@@ -65,7 +66,7 @@ def remove_repeats(index: Index, sketches: Callable[[], Sketches], data: Data, *
     copies = first != np.arange(len(rows))
     choice.take_out(rows[copies], "exact_duplicate", rows[first[copies]])
     choice.rows_after["exact copies"] = len(choice.left)
-    if data.near_duplicates < 1.0:
+    if data.near_duplicates < 1.0 and task != "answer":  # questions on one context are nearly the same
         _remove_near(choice, index, sketches(), data.near_duplicates)
         choice.rows_after["near copies"] = len(choice.left)
     return choice
@@ -86,16 +87,24 @@ def share_out(choice: Choice, index: Index, data: Data, *, task: str) -> list[st
         DataError: too few groups, or labels that cannot be learned.
     """
     rows = choice.left
-    findings = labels.check_labels(index, rows, f"data.source {data.source}") if task == "classify" else []
+    has_labels = _has_labels(index, task)
+    findings = labels.check_labels(index, rows, f"data.source {data.source}") if has_labels else []
+    if task in PAIR_TASKS:
+        findings = check_pairs(index, rows, task, f"data.source {data.source}")
     if (index.part[rows] != "").any():
         findings += _keep_given_parts(choice, index, rows, data)
     else:
         choice.fate[rows] = _parts(index, rows, data, task)
-    if task == "classify":
+    if has_labels:
         rows = np.flatnonzero(choice.fate <= TEST)
         labels.refuse_unseen(index, rows, choice.fate[rows])
     _refuse_shared_groups(choice, index)
     return findings
+
+
+def _has_labels(index: Index, task: str) -> bool:
+    """Whether each row has one label that is learned."""
+    return task in ("classify", "relate") and index.labels != ("",)
 
 
 def _by_precedence(index: Index, rows: First) -> First:
@@ -124,7 +133,7 @@ def _parts(index: Index, rows: First, data: Data, task: str) -> PartCodes:
     groups_apart = index.grouped[rows].any()
     if data.split.stratify is not None:
         strata = index.stratum[rows]
-    elif task == "classify" and not groups_apart:
+    elif _has_labels(index, task) and (task == "relate" or not groups_apart):
         strata = index.label[rows].astype(np.uint64)
     else:
         return _split(index, rows, data, validation=data.split.validation, test=data.split.test)

@@ -395,6 +395,8 @@ _TABLES: dict[str, Callable[[Any], Iterator[pa.RecordBatch]]] = {"parquet": _par
 _READERS = {
     "workbook": "workbook:read",
     "html": "html:read",
+    "po": "po:read",
+    "wordnet": "wordnet:read",
     "mbox": "mail:read_mbox",
     "eml": "mail:read_eml",
     "pdf": "documents:read_pdf",
@@ -420,6 +422,8 @@ _SUFFIXES = {
     ".ods": "workbook",
     ".html": "html",
     ".htm": "html",
+    ".po": "po",
+    ".noun": "wordnet",
     ".mbox": "mbox",
     ".eml": "eml",
     ".pdf": "pdf",

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from setsail.data.row import Row
+from setsail.base.target import HEAD, TAIL, marked, spans_of
+from setsail.data.row import BEFORE_SPEAKING, Row
 from setsail.data.sketch import PERMUTATIONS, Sketches, joined, sketch
 
+# Around the names of a relation, in words: copies are told by their words alone, without $ and #.
+_MARK_WORDS = {HEAD: "headname", TAIL: "tailname"}
 # 16 bands of 4 propose a pair of similarity 0.8 with probability 0.9998; a lower threshold needs shorter bands.
 _BAND, _SHORT_BAND, _SHORT_BELOW = 4, 2, 0.6
 # In a bucket a row is held against this many of its first rows, and of those just before it: buckets overlap.
@@ -29,8 +32,13 @@ First = npt.NDArray[np.int64]  # for each row the index of the first one that it
 
 
 def content_of(row: Row) -> str:
-    """What makes a row the same as another: who says what, without the system prompt."""
-    turns = [f"{m['role']}\n{m['content']}" for m in row.messages if m["role"] != "system"]
+    """What makes a row the same as another: who says what, without the system prompt and the list of tools.
+
+    Of two names in a text, which ones.
+    """
+    if row.label and row.target:
+        return marked(row.text, spans_of(row.target), _MARK_WORDS)
+    turns = [f"{m['role']}\n{m['content']}" for m in row.messages if m["role"] not in BEFORE_SPEAKING]
     return "\n\n".join(turns) if turns else row.text
 
 

@@ -50,7 +50,8 @@ class Index:
     def origin(self, row: int) -> str:
         """Where a row came from."""
         shard, at = self.place(row)
-        return _origins(shard)[at].as_py()
+        written = (shard / "rows.parquet").stat()
+        return _origins(shard, (written.st_ino, written.st_mtime_ns))[at].as_py()
 
     def place(self, row: int) -> tuple[Path, int]:
         """The shard that holds a row, and its number there."""
@@ -102,5 +103,6 @@ def load_sketches(index: Index, scratch: Path) -> Sketches:
 
 
 @functools.lru_cache(maxsize=64)
-def _origins(shard: Path) -> pa.ChunkedArray:
+def _origins(shard: Path, version: tuple[int, int]) -> pa.ChunkedArray:
+    """The places of a shard's rows; `version` tells it from another that was written in the same folder before."""
     return pq.read_table(shard / "rows.parquet", columns=["origin"]).column("origin")

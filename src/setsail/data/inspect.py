@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from setsail.base.errors import DataError
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
+from setsail.base.recipe_prefer import PREFERENCE
 from setsail.data import sources
 from setsail.data.containers import Contents
 from setsail.data.duplicates import content_of, exact_copies
 from setsail.data.formats import Format, recognise
+from setsail.data.pairs import PAIR_FORMATS
 from setsail.data.prepare import MIN_ROWS
 from setsail.data.reading import Known, columns_of, understand
 from setsail.data.row import Drop, Record, Row
@@ -87,9 +89,13 @@ def inspect(path: Path | str, *, base_dir: Path | None = None) -> Inspection:
 
 
 def _task_for(formats: set[str]) -> str:
-    """What data in these formats is for: labels to classify, nothing but texts to go on, else answers."""
+    """What data in these formats is for: labels to classify, pairs to compare, only texts to go on, else answers."""
+    if formats and formats <= set(PAIR_FORMATS):
+        return "rank" if formats == {"graded"} else "embed"
     if formats == {"text_label"}:
         return "classify"
+    if formats == {PREFERENCE}:
+        return PREFERENCE
     return "text" if formats <= {"text", "text_label"} else "chat"
 
 

@@ -17,7 +17,7 @@ from importlib.metadata import PackageMetadata
 from pathlib import Path
 
 from setsail.base.files import explained_os_errors
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 from setsail.data.hub_source import read_card
 from setsail.data.package_source import PREFIX
@@ -58,7 +58,7 @@ _WORDINGS = {
 def licence_of(data: Data, base_dir: Path) -> Licence:
     """The licence that the source itself states, and where; empty where it states none."""
     if sources.is_package(data):
-        return _of_installed(data.source.removeprefix(PREFIX).strip().split(".", 1)[0])
+        return _of_installed(data.source.removeprefix(PREFIX).partition("#")[0].strip().split(".", 1)[0])
     if is_registry(data.source):
         return _of_published(data.source)
     if sources.is_hub(data, base_dir):

@@ -1,7 +1,8 @@
 """The source `docstrings:PACKAGE`: any installed package's documentation as questions and answers.
 
-The package is imported in a child process (`introspect.py`) with a time limit. What does not live here: the rules that
-make the pairs (`docstring_pairs.py`).
+`docstrings:PACKAGE#summaries` gives the longer descriptions with the sentence that sums each up instead. The package is
+imported in a child process (`introspect.py`) with a time limit. What does not live here: the rules that make the pairs
+(`docstring_pairs.py`, `docstring_summaries.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 from setsail.base.errors import DataError, did_you_mean
 from setsail.data.containers import Contents
 from setsail.data.docstring_pairs import pairs
+from setsail.data.docstring_summaries import summaries
 
 PREFIX = "docstrings:"
+SUMMARIES = "#summaries"
 IMPORT_SECONDS = 120.0
 # Raised when the rules that make pairs change, since the rows then change with the same package.
 RULES_VERSION = 1
@@ -50,7 +53,8 @@ def read_package(source: str, *, timeout_seconds: float = IMPORT_SECONDS) -> Con
             place=f"data.source {source}",
             hint=f'try: {Path(sys.executable).name} -c "import {package}"',
         )
-    items = tuple(pairs(json.loads(child.stdout), package))
+    made_from = summaries if source.endswith(SUMMARIES) else pairs
+    items = tuple(made_from(json.loads(child.stdout), package))
     if not items:
         raise DataError(f'"{package}" documents no public function', place=f"data.source {source}")
     return Contents("docstrings", "", items)
@@ -62,6 +66,8 @@ def package_fingerprint(source: str) -> str:
     top = package.split(".", 1)[0]
     names = [d.name for d in importlib.metadata.distributions(name=top)]
     facts = [f"rules {RULES_VERSION}", f"python {platform.python_version()}", package]
+    if source.endswith(SUMMARIES):
+        facts.append(SUMMARIES)
     if names and not _is_editable(names[0]):
         facts.append(f"version {importlib.metadata.version(names[0])}")
     else:
@@ -70,7 +76,7 @@ def package_fingerprint(source: str) -> str:
 
 
 def _package_name(source: str) -> str:
-    package = source.removeprefix(PREFIX).strip()
+    package = source.removeprefix(PREFIX).removesuffix(SUMMARIES).strip()
     if not _NAME.match(package):
         raise DataError(
             f'"{package}" is not the name of a package', place=f"data.source {source}", hint="docstrings:numpy"

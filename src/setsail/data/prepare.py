@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,8 @@ from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
 from setsail.base.machine import num_cores
 from setsail.base.page.words import Language
-from setsail.base.recipe import Augment, Data
+from setsail.base.recipe_data import Augment, Data
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.data import sources
 from setsail.data.account import Account, total
 from setsail.data.augment import Augmenter
@@ -56,10 +57,13 @@ from setsail.data.shard import Job, Task, make_shard, read_account, take_back
 from setsail.data.steps.registry import steps_of
 from setsail.data.summarise import refuse_mostly_broken, summarise, usable_sentence
 from setsail.data.summary import Summary
+from setsail.data.text_pairs import pair_findings
 
 MIN_ROWS = 20
 WORK = "work"
 ANSWERS = "answers.jsonl"  # of a model that writes texts anew, in WORK
+Choose = Callable[[Index, Data, str, int, Path, Account], tuple[Choice, list[str]]]
+_SWAPPED = "are texts and labels in each other's columns? data.columns: {text: …, label: …} names them"
 _CANNOT_DIFFER = {"csv", "tsv", "parquet"}  # all of such a file has the same columns
 
 
@@ -74,6 +78,7 @@ def prepare(
     language: Language = "en",
     processes: int | None = None,
     ask: Ask | None = None,
+    all_to_test: bool = False,
 ) -> Summary:
     """Writes train.parquet, validation.parquet, test.parquet and dropped.parquet into `out`; returns the account.
 
@@ -81,16 +86,19 @@ def prepare(
     data.json.
 
     What stands finished in `out` from an earlier attempt is taken as it is. `processes` are at most the cores. `ask`
-    reaches the model that `data.augment.server` names.
+    reaches the model that `data.augment.server` names. `all_to_test` is for rows that a finished model is asked: every
+    usable one is a row of the test, copies and contradictions too.
 
     Raises:
-        DataError: the source cannot be read, or fewer than 20 usable rows are left.
+        DataError: the source cannot be read, or too few usable rows are left: 20, or none of those that are asked.
         SystemRefusal: disk full, no permission.
     """
     work = out / WORK
     try:
         augmenter = _augmenter(data, seed, base_dir, work, ask)
-        summary, figures = _prepare(data, task, seed, base_dir, out, log, processes or num_cores(), augmenter)
+        choose = _all_to_test if all_to_test else _choose
+        job = (data, task, seed, base_dir, out, log, processes or num_cores())
+        summary, figures = _prepare(*job, augmenter, choose)
     except (DataError, RecipeError):
         shutil.rmtree(work, ignore_errors=True)
         if out.is_dir() and not any(out.iterdir()):
@@ -113,6 +121,7 @@ def _prepare(
     log: Log,
     processes: int,
     augmenter: Augmenter | None,
+    choose: Choose,
 ) -> tuple[Summary, Figures]:
     steps_of(data.clean)  # a step that does not exist is told before anything is read
     fingerprint = sources.fingerprint(data, base_dir)
@@ -123,14 +132,11 @@ def _prepare(
     account = total([read_account(shard) for shard in shards])
     refuse_mostly_broken(account)
     index = load_index(shards)
-    choice = remove_repeats(index, functools.partial(load_sketches, index, scratch), data, task=task)
-    if len(choice.left) < MIN_ROWS:
-        raise _too_few(data, task, account, index, choice)
-    if data.max_rows is not None:
-        limit(choice, index, data.max_rows, seed=seed)
-    findings = share_out(choice, index, data, task=task)
+    choice, findings = choose(index, data, task, seed, scratch, account)
     findings += sources.not_read(data, base_dir)
     num_made = _write(out, index, choice, augmenter, log)
+    if task in WRITING_TASKS:
+        findings += pair_findings([out / f"{part}.parquet" for part in PARTS], data, task)
     for shard in shards if data.vault is not None else ():
         with explained_os_errors("keeping what was masked"):
             shutil.copy(shard / "hidden.vault", out / f"hidden-{shard.name}.vault")
@@ -138,6 +144,27 @@ def _prepare(
     if augmenter is not None:
         summary = summary.with_made(num_made, augmenter.refused)
     return summary, gather(data, base_dir, summary, account=account, index=index, choice=choice, out=out)
+
+
+def _choose(
+    index: Index, data: Data, task: str, seed: int, scratch: Path, account: Account
+) -> tuple[Choice, list[str]]:
+    """What becomes of each row that a model may learn from or be tested on, and what is worth telling."""
+    choice = remove_repeats(index, functools.partial(load_sketches, index, scratch), data, task=task)
+    if len(choice.left) < MIN_ROWS:
+        raise _too_few(data, task, account, index, choice, needed=MIN_ROWS)
+    if data.max_rows is not None:
+        limit(choice, index, data.max_rows, seed=seed)
+    return choice, share_out(choice, index, data, task=task)
+
+
+def _all_to_test(
+    index: Index, data: Data, task: str, seed: int, scratch: Path, account: Account
+) -> tuple[Choice, list[str]]:
+    choice = Choice(np.full(len(index), PARTS.index("test"), np.int8), np.arange(len(index)))
+    if not len(index):
+        raise _too_few(data, task, account, index, choice, needed=1)
+    return choice, []
 
 
 def _augmenter(data: Data, seed: int, base_dir: Path, work: Path, ask: Ask | None) -> Augmenter | None:
@@ -207,7 +234,14 @@ def _columns_after_all(data: Data, job: Job, shards: Sequence[Path]) -> dict[str
         if known is None or set(part.columns) <= set(known):
             continue
         forms = [
-            recognise(columns, name=data.format, columns=data.columns, place=part.place)
+            recognise(
+                columns,
+                name=data.format,
+                columns=data.columns,
+                place=part.place,
+                task=job.task,
+                languages=data.languages,
+            )
             for columns in (known, part.columns)
         ]
         if forms[0] != forms[1]:
@@ -215,11 +249,12 @@ def _columns_after_all(data: Data, job: Job, shards: Sequence[Path]) -> dict[str
     return after
 
 
-def _too_few(data: Data, task: str, account: Account, index: Index, choice: Choice) -> DataError:
+def _too_few(data: Data, task: str, account: Account, index: Index, choice: Choice, *, needed: int) -> DataError:
+    contradictory = int((choice.fate == FATES.index("contradictory_label")).sum())
     return DataError(
-        usable_sentence(data, task, account, index, choice, needed=MIN_ROWS),
+        usable_sentence(data, task, account, index, choice, needed=needed),
         place=f"data.source {data.source}",
-        hint="add rows that differ from these",
+        hint=_SWAPPED if 2 * contradictory > len(index) else "add rows that differ from these",
     )
 
 

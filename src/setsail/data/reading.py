@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from pathlib import PurePath
 
 from setsail.base.errors import DataError, did_you_mean
-from setsail.base.recipe import Data, Split
+from setsail.base.recipe_data import Data, Split
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.data import sources
 from setsail.data.containers import Contents, Item
-from setsail.data.formats import Format, for_task, recognise, to_row
+from setsail.data.formats import PLACE_COLUMNS, Format, for_task, recognise, to_row
+from setsail.data.pairs import QUERY
 from setsail.data.row import Drop, Record, Row
 from setsail.data.sketch import normalised
+from setsail.data.text_pairs import why_no_pair
 
 # Columns that name a row rather than fill it: nobody expects them to be trained on.
 _NAMING_COLUMNS = {"id", "kind", "function", "index", "idx"}
@@ -57,7 +61,8 @@ def understand(data: Data, place: str, contents: Contents, *, task: str, columns
     """
     seen = columns_of(contents.items)
     columns = tuple(columns or seen)
-    form = for_task(recognise(columns, name=data.format, columns=data.columns, place=place), task, place)
+    form = recognise(columns, name=data.format, columns=data.columns, place=place, task=task, languages=data.languages)
+    form = replace(for_task(form, task, place, damage=data.damage), no_answer=data.no_answer)
     chosen = _columns_of_split(data.split)
     if not sources.is_package(data):
         for key, column in chosen.items():
@@ -72,8 +77,17 @@ def understand(data: Data, place: str, contents: Contents, *, task: str, columns
         form=form,
         columns=every,
         unused=tuple(name for name in every if name not in used and name.casefold() not in _NAMING_COLUMNS),
-        items=tuple(_turned(item, form, data) for item in contents.items),
+        items=tuple(_for_pairs(_turned(item, form, data), task) for item in _placed(contents.items, form, place)),
     )
+
+
+def _placed(items: Iterable[Item], form: Format, place: str) -> Iterator[Item]:
+    """The items, with the name of their file and folder as columns where the recipe asks for those."""
+    wanted = set(PLACE_COLUMNS) & set(form.columns.values())
+    named = dict(zip(PLACE_COLUMNS, (PurePath(place).stem, PurePath(place).parent.name), strict=True))
+    told = {name: value for name, value in named.items() if name in wanted}
+    for item in items:
+        yield replace(item, fields={**item.fields, **told}) if told and isinstance(item, Record) else item
 
 
 def columns_of(items: Iterable[Item]) -> tuple[str, ...]:
@@ -102,7 +116,7 @@ def _require_column(key: str, column: str, columns: Sequence[str], place: str) -
 def _turned(item: Item, form: Format, data: Data) -> Known | Drop:
     if isinstance(item, Drop):
         return item
-    row = to_row(item, form, system=data.system)
+    row = to_row(item, form, system=data.system, damage=data.damage)
     if isinstance(row, Drop):
         return row
     if not row.group:
@@ -115,6 +129,13 @@ def _turned(item: Item, form: Format, data: Data) -> Known | Drop:
             return Drop(row.id, row.origin, "no_time", f"{data.split.time} is no date: {str(value)[:40]!r}")
     stratum = "" if data.split.stratify is None else _hashed(str(item.fields.get(data.split.stratify)))
     return Known(row, part=item.part, time=time, stratum=stratum)
+
+
+def _for_pairs(item: Known | Drop, task: str) -> Known | Drop:
+    """The row, unless it is no pair for a task of pairs."""
+    if isinstance(item, Drop) or task not in WRITING_TASKS:
+        return item
+    return why_no_pair(item.row, task) or item
 
 
 def seconds_of(value: object) -> float:
@@ -148,7 +169,7 @@ def _group(record: Record, row: Row, by: str | None) -> str:
         if value is None or value == "":
             return ""
         return _hashed(f"{by}\0{value}")
-    question = next((message["content"] for message in row.messages if message["role"] == "user"), "")
+    question = next((message["content"] for message in row.messages if message["role"] in ("user", QUERY)), "")
     return _hashed(normalised(question)) if question else ""
 
 

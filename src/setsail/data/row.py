@@ -21,7 +21,11 @@ import pyarrow.parquet as pq
 from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
 
-ROLES = ("system", "user", "assistant")
+# `tools` is the list of tools, `tool` what one returned; calls stand in the assistant's text (base/tool_calls.py).
+# A pair of answers ends with the rejected one, behind the chosen one, which is the assistant's.
+ROLES = ("system", "tools", "user", "assistant", "tool", "rejected")
+
+BEFORE_SPEAKING = ("system", "tools")  # what stands before a conversation and is often the same in all
 
 # A row group is what a reader holds at once and what one process takes on; it ends at whichever comes first.
 GROUP_ROWS = 8192
@@ -37,14 +41,15 @@ ROW_SCHEMA = pa.schema(
         pa.field("group", pa.string(), False),
         pa.field("origin", pa.string(), False),
         pa.field("label", pa.string(), False),
+        pa.field("target", pa.string(), False),
         pa.field("marks", pa.list_(pa.field("item", pa.string(), False)), False),
     ]
 )
-_STRINGS = ("id", "text", "group", "origin", "label")
+_STRINGS = ("id", "text", "group", "origin", "label", "target")
 DROP_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "origin", "reason", "detail")])
 
 
-Message = dict[str, str]  # one turn of a conversation: `role`, one of ROLES, and `content`
+Message = dict[str, str]  # one turn of a conversation: `role`, one of ROLES, and `content`; or a named text of a pair
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ class Record:
 class Row:
     """One training row: `messages` for chat or `text` for text, never both; `label` says what a text is, or is "".
 
-    `marks` is what preparing said of a row that stays: that it is toxic, or how it was made from another one.
+    Where a task reads several texts, `messages` are those, and the role is what each is to the task (a question, its
+    context). `target` is what is to be said where that is not a label (`base.target`), or "". `marks` is what preparing
+    said of a row that stays: that it is toxic, or how it was made from another one.
     """
 
     id: str
@@ -75,6 +82,7 @@ class Row:
     origin: str
     label: str = ""
     marks: tuple[str, ...] = ()
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,15 @@ class Drop:
     origin: str
     reason: str
     detail: str = ""
+
+
+class Unfit(Exception):
+    """Why a record cannot become a row; caught where the record is turned, never seen by a person."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
 
 
 def row_id(content: object, origin: str) -> str:
@@ -108,7 +125,7 @@ def contents(row: Row) -> tuple[str, ...]:
 
 
 def with_contents(row: Row, texts: Iterable[str]) -> Row:
-    """The same row with other texts in the same places; id, group, origin and label stay."""
+    """The same row with other texts in the same places; all else stays, spans too (`spans.py` moves them)."""
     new = list(texts)
     if not row.messages:
         return replace(row, text=new[0])
@@ -196,7 +213,8 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 def _row_in(line: Mapping[str, Any]) -> Row:
     messages = tuple(Message(role=m["role"], content=m["content"]) for m in line["messages"])
-    return Row(line["id"], messages, line["text"], line["group"], line["origin"], line["label"], tuple(line["marks"]))
+    strings = {name: line[name] for name in _STRINGS}
+    return Row(messages=messages, marks=tuple(line["marks"]), **strings)
 
 
 def num_row_groups(path: Path) -> int:

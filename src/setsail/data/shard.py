@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from setsail.base.files import explained_os_errors, publish_folder
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 from setsail.data.account import Account, PartAccount
 from setsail.data.clean import clean_row
@@ -27,9 +27,11 @@ from setsail.data.pieces import Piece, read_piece
 from setsail.data.privacy.options import redactor_of, vault_key
 from setsail.data.privacy.redactor import Hidden, Redacted, Redactor, redact
 from setsail.data.privacy.vault import create_vault
+from setsail.data.read_formats import SPAN_TASKS
 from setsail.data.reading import Known, Part, understand
-from setsail.data.row import Drop, Row, contents, with_contents, write_drops, write_rows
+from setsail.data.row import BEFORE_SPEAKING, Drop, Row, contents, with_contents, write_drops, write_rows
 from setsail.data.sketch import sketch
+from setsail.data.spans import follow
 from setsail.data.split import rank
 from setsail.data.steps.registry import steps_of
 from setsail.data.steps.step import Step
@@ -115,6 +117,8 @@ def make_shard(job: Job, task: Task) -> Path:
     clean(work, steps_of(job.data.clean), redactor or redact)
     leave_out(work, job)  # what is to be forgotten must not come into a vault
     mask(work, redactor)
+    if job.task in SPAN_TASKS:
+        follow_spans(work, {item.row.id: item.row for item in known})
     assert len(items) == len(work.rows) + len(work.drops), "a row was lost or doubled: read != kept + dropped"
     work.account.drop(work.drops)
     _write(final, work, job, {item.row.id: item for item in known})
@@ -122,7 +126,10 @@ def make_shard(job: Job, task: Task) -> Path:
 
 
 def _is_longer(row: Row) -> bool:
-    return bool(row.messages) and sum(message["role"] != "system" for message in row.messages) != 2
+    return (
+        bool(row.messages)
+        and sum(message["role"] not in (*BEFORE_SPEAKING, "rejected") for message in row.messages) != 2
+    )
 
 
 def _read(job: Job, task: Task) -> Iterator[tuple[str, Contents]]:
@@ -207,6 +214,11 @@ def mask(work: _Work, redactor: Redactor | None) -> None:
     """Takes personal data out of every row, or the rows that hold some."""
     if redactor is not None:
         work.keep("personal data", [_masked(work, row, redactor) for row in work.rows])
+
+
+def follow_spans(work: _Work, before: dict[str, Row]) -> None:
+    """Moves what is marked in a text to where it stands after cleaning and masking."""
+    work.keep("marked parts", [follow(row, before[row.id]) for row in work.rows])
 
 
 def _masked(work: _Work, row: Row, redactor: Redactor) -> Row | Drop:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from setsail.base.errors import DataError, did_you_mean
 from setsail.base.files import explained_os_errors, sha256_of
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import hub_source
 from setsail.data.containers import Contents, container_of, read_file
 from setsail.data.folder import Found, SourceFile, file_of, in_folder, matching, twin_of

@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
+from setsail.base.recipe_pairs import WRITING_TASKS
+from setsail.base.recipe_prefer import PREFERENCE
 from setsail.data import sources
 from setsail.data.account import Account, PartAccount
 from setsail.data.choose import FATES, Choice
 from setsail.data.index import PARTS, Index
+from setsail.data.pairs import PAIR_TASKS
 from setsail.data.steps.registry import steps_of
 from setsail.data.summary import REASONS_TOLD_ELSEWHERE, Step, Summary, reason_sentence
 
@@ -118,7 +121,13 @@ def _of_copies(data: Data, task: str, account: Account, index: Index, choice: Ch
 
 
 def _noun(data: Data, task: str, account: Account) -> str:
-    if task in ("text", "classify"):
+    if task == "answer":
+        return "questions on a text"
+    if task in (*WRITING_TASKS, *PAIR_TASKS):
+        return "pairs"
+    if task == PREFERENCE:
+        return "pairs of answers"
+    if task != "chat":
         return "texts"
     if sources.is_package(data):
         return "answers"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data import sources
 from setsail.data.augment import MARK
 from setsail.data.containers import Contents

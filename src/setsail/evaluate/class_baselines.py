@@ -49,7 +49,7 @@ def keywords(train: Sequence[Row], labels: Sequence[str]) -> Classify:
     document counts over its standard error. Source: Monroe, Colaresi and Quinn 2008, Fightin' Words, section 3.5.
     """
     index = {label: number for number, label in enumerate(labels)}
-    analyzer: Any = _words  # its stubs know words alone
+    analyzer: Any = words_of  # its stubs know words alone
     vectorizer = CountVectorizer(analyzer=analyzer, binary=True, min_df=min(_LEAST_ROWS, len(train)))
     try:
         holds_NF: Any = vectorizer.fit_transform([row.text for row in train])
@@ -73,7 +73,7 @@ def keywords(train: Sequence[Row], labels: Sequence[str]) -> Classify:
     return classify
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Words, and the pairs of neighbouring characters of scripts without spaces."""
     tokens = rouge_tokens(text)
     single = [len(token) == 1 and not token.isascii() for token in tokens]
@@ -113,8 +113,49 @@ def neighbours(
     return lambda texts: shares(vectors(texts), best)
 
 
+def probe(
+    vectors: Callable[[Sequence[str]], NDArray[np.float32]],
+    train: Sequence[Row],
+    validation: Sequence[Row],
+    labels: Sequence[str],
+) -> Classify:
+    """Logistic regression on an encoder's vectors; the encoder learns nothing. Its penalty is what validates best."""
+    index = {label: number for number, label in enumerate(labels)}
+    known_ND, targets = vectors([row.text for row in train]), [index[row.label] for row in train]
+
+    def fitted(inverse_penalty: float) -> LogisticRegression:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return LogisticRegression(C=inverse_penalty, max_iter=_MOST_STEPS).fit(known_ND, targets)
+
+    best = fitted(INVERSE_PENALTIES[1])
+    if validation:
+        asked_MD, right = vectors([row.text for row in validation]), [index[row.label] for row in validation]
+        best = max(map(fitted, INVERSE_PENALTIES), key=lambda model: model.score(asked_MD, right))
+
+    def classify(texts: Sequence[str]) -> NDArray[np.float64]:
+        whole = np.zeros((len(texts), len(labels)))
+        whole[:, best.classes_] = best.predict_proba(vectors(texts))
+        return whole
+
+    return classify
+
+
 def tfidf_regression(train: Sequence[Row], validation: Sequence[Row], labels: Sequence[str]) -> Classify:
     """Logistic regression over words and character n-grams; its penalty is the one that validates best."""
+    fitted = linear_model(train, labels)
+    if not validation:
+        return fitted(10.0)
+    index = {label: number for number, label in enumerate(labels)}
+    asked = [row.text for row in validation]
+    right = np.array([index[row.label] for row in validation])
+    candidates = [fitted(inverse_penalty) for inverse_penalty in INVERSE_PENALTIES]
+    scores = [float((candidate(asked).argmax(axis=1) == right).mean()) for candidate in candidates]
+    return candidates[int(np.argmax(scores))]
+
+
+def linear_model(train: Sequence[Row], labels: Sequence[str]) -> Callable[[float], Classify]:
+    """Logistic regression over words and character n-grams, to be fitted with an inverse penalty."""
     index = {label: number for number, label in enumerate(labels)}
     most = max(1000, min(_MOST_FEATURES, _MOST_WEIGHTS // len(labels)))
     vectorizer = TfidfVectorizer(token_pattern=f"[^{BETWEEN}]+", lowercase=False, sublinear_tf=True, max_features=most)
@@ -135,10 +176,4 @@ def tfidf_regression(train: Sequence[Row], validation: Sequence[Row], labels: Se
 
         return classify
 
-    if not validation:
-        return fitted(10.0)
-    asked = [row.text for row in validation]
-    right = np.array([index[row.label] for row in validation])
-    candidates = [fitted(inverse_penalty) for inverse_penalty in INVERSE_PENALTIES]
-    scores = [float((candidate(asked).argmax(axis=1) == right).mean()) for candidate in candidates]
-    return candidates[int(np.argmax(scores))]
+    return fitted

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from setsail.evaluate.doubts import Doubts
 from setsail.evaluate.interval import Interval, bootstrap, draw_units, interval_of
-from setsail.evaluate.probabilities import calibration_error, ranking
+from setsail.evaluate.probabilities import Bin, calibration_error, ranking
 
 _TRUST = {"auroc": ranking, "ece": calibration_error}
 MOST_CONFUSIONS = 20
@@ -104,20 +105,22 @@ class Paired:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test row with the wrong label, and how sure the system was."""
+    """A test row of which something wrong was said, and how sure the system was, where it says so."""
 
     row_id: str
     text: str
     label: str
     said: str
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
 class ClassReport:
     """What is known of one system label by label; `matrix[i][j]` counts rows of label i that were said to be j.
 
-    The matrix is empty where there are more than 50 labels.
+    The matrix is empty where there are more than 50 labels, or a text may have several. Where no labels are told, the
+    mistakes alone are here. `reliability` is how often the system is right when it is so sure; `doubts` are training
+    rows whose label may be wrong.
     """
 
     system: str
@@ -127,6 +130,8 @@ class ClassReport:
     confusions: tuple[Confusion, ...]
     paired: tuple[Paired, ...]
     mistakes: tuple[Mistake, ...]
+    reliability: tuple[Bin, ...] = ()
+    doubts: Doubts | None = None
 
 
 def measure(truth: Truth, probabilities: NDArray[np.float64]) -> Measured:
@@ -178,20 +183,24 @@ def gaps(truth: Truth, system: Measured, against: Measured) -> dict[str, Interva
 
 def class_scores(truth: Truth, measured: Measured, labels: Sequence[str]) -> tuple[ClassScore, ...]:
     """Each label's own figures; in a draw without any row of it a figure is 0."""
-    columns = {
-        name: (getattr(measured.counts, name), getattr(measured.draws, name)) for name in ("precision", "recall", "f1")
-    }
-    num_rows = measured.counts.true.astype(int)
+    parts = ((getattr(measured.counts, name), getattr(measured.draws, name)) for name in ("right", "said", "true"))
+    return kind_scores(Counts(*(np.concatenate([whole[None], draws]) for whole, draws in parts)), labels)
+
+
+def kind_scores(drawn: Counts, kinds: Sequence[str]) -> tuple[ClassScore, ...]:
+    """Each kind's figures from counts [1 + R, C], of all rows and then of every draw."""
+    num_true = drawn.true[0].astype(int)
+    columns = {name: getattr(drawn, name) for name in ("precision", "recall", "f1")}
     return tuple(
         ClassScore(
-            label,
-            int(num_rows[index]),
+            kind,
+            int(num_true[index]),
             **{
-                name: interval_of(float(whole[index]), draws[:, index], int(num_rows[index]))
-                for name, (whole, draws) in columns.items()
+                name: interval_of(float(values[0, index]), values[1:, index], int(num_true[index]))
+                for name, values in columns.items()
             },
         )
-        for index, label in enumerate(labels)
+        for index, kind in enumerate(kinds)
     )
 
 

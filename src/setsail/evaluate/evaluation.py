@@ -4,8 +4,10 @@ The file is this dataclass as JSON, key for key: `systems.<name>.metrics.<metric
 num_units; `comparisons` has a system against another with both values, the paired difference, its interval and a
 decision (better, not_shown, worse) for each metric that both have; `verdict` is the first comparison in words;
 `samples` are rows chosen as `samples_how` says; `classes`, where labels are told apart, has what is known label by
-label; `ladder` has what each system costs and where to stop, `more_rows` what more training rows
-should bring. chrF is 0 to 100, ROUGE-L and the exact stop rate 0 to 1.
+label; `ladder` has what each system costs and where to stop, `more_rows` what more training rows should bring;
+`slices` has the leading metric on rows of one language, one length, one source; `missed`, where texts are searched, has
+queries to read; `guard` has what the base could do and what is left of it, skill by skill. chrF is 0 to 100, ROUGE-L
+and the exact stop rate 0 to 1.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from pydantic import TypeAdapter, ValidationError
 from setsail.base.errors import ArtifactError
 from setsail.evaluate.class_scores import ClassReport
 from setsail.evaluate.contamination import Contamination
+from setsail.evaluate.guard import Guard
 from setsail.evaluate.interval import Decision, Interval
 from setsail.evaluate.ladder import Ladder
 from setsail.evaluate.more_rows import MoreRows
+from setsail.evaluate.slices import Slices
 from setsail.evaluate.verdict import Comparison
 
 FILE = "evaluation.json"
@@ -57,6 +61,17 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Missed:
+    """A query for which another text stands first: the text that was wanted, and its rank, None below a hundred."""
+
+    row_id: str
+    query: str
+    wanted: str
+    first: str
+    rank: int | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was measured on how many rows, what it decides, and what it looks like."""
 
@@ -75,6 +90,9 @@ class Evaluation:
     classes: ClassReport | None = None
     ladder: Ladder | None = None
     more_rows: MoreRows | None = None
+    missed: tuple[Missed, ...] = ()
+    guard: Guard | None = None
+    slices: Slices | None = None
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -50,7 +50,7 @@ def bootstrap(
     bottoms = np.ones_like(tops) if weights is None else np.asarray(weights, dtype=np.float64)
     if tops.size == 0 or tops.shape != bottoms.shape:
         raise ValueError(f"an interval needs as many weights as values and at least one, got {tops.size}")
-    unit_of_row = _units(groups, tops.size)
+    unit_of_row = units_of(groups, tops.size)
     tops, bottoms = (np.bincount(unit_of_row, part).astype(np.float64) for part in (tops, bottoms))
     draws = _draw(tops, bottoms, resamples, seed)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -85,7 +85,7 @@ def decide(gap: Interval, better: Direction) -> Decision:
     return "worse" if high < 0 else "not_shown"
 
 
-def _units(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64]:
+def units_of(groups: Sequence[str] | None, num_rows: int) -> NDArray[np.int64]:
     """The unit of each row, numbered by first appearance."""
     if groups is None:
         return np.arange(num_rows)
@@ -103,7 +103,7 @@ def draw_units(
 
     Equal `groups` and `seed` draw equal resamples, so that two systems can be compared draw by draw.
     """
-    unit_of_row = _units(groups, num_rows)
+    unit_of_row = units_of(groups, num_rows)
     num_units = int(unit_of_row.max()) + 1
     rng = np.random.default_rng(seed)
     for _ in range(resamples):

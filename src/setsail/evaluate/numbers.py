@@ -9,13 +9,46 @@ from setsail.evaluate.interval import Interval
 
 MINUS = "\N{MINUS SIGN}"
 # Metrics that are shares of a whole, and their digits.
-_RATES = {"exact_stop": 0, "accuracy": 1, "macro_f1": 1, "macro_precision": 1, "macro_recall": 1, "ece": 1}
+_RATES = {
+    "exact_text": 1,
+    "placeholders_kept": 1,
+    "exact_stop": 0,
+    "accuracy": 1,
+    "macro_f1": 1,
+    "macro_precision": 1,
+    "macro_recall": 1,
+    "ece": 1,
+    "micro_f1": 1,
+    "exact_match": 1,
+    "entity_f1": 1,
+    "entity_precision": 1,
+    "entity_recall": 1,
+    "token_f1": 1,
+    "r2": 1,
+    "preference_accuracy": 1,
+    "tool_name": 1,
+    "tool_arguments": 1,
+    "recall_at_1": 1,
+    "recall_at_10": 1,
+    "recall_at_100": 1,
+}
 _DIGITS = {
     "bits_per_byte": 3,
     "bits_per_masked_byte": 3,
     "nats_per_row": 3,
+    "nats_per_pair": 3,
+    "preference_margin": 2,
     "auroc": 3,
+    "rouge_1": 3,
+    "rouge_2": 3,
+    "mae": 3,
+    "mse": 3,
+    "spearman": 3,
+    "kappa": 3,
+    "ndcg_at_10": 3,
+    "mrr_at_10": 3,
     "rouge_l": 3,
+    "length_ratio": 2,
     "num_tokens": 0,
     "num_characters": 0,
 }

@@ -33,7 +33,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One test row as it was asked, its reference, its supervised or hidden bytes, and what each system made of it."""
+    """One test row as it was asked, its reference, its supervised or hidden bytes, and what systems made of it."""
 
     row_id: str
     group: str
@@ -41,6 +41,7 @@ class Prediction:
     reference: str
     num_bytes: int
     systems: Mapping[str, Scored]
+    origin: str = ""
 
 
 def ask(
@@ -60,6 +61,7 @@ def ask(
             reference=question.reference,
             num_bytes=masked_bytes[index] if masked_bytes else answer_bytes(row),
             systems={name: column[index] for name, column in columns.items()},
+            origin=row.origin,
         )
         for index, (row, question) in enumerate(zip(rows, questions, strict=True))
     ]
@@ -72,6 +74,13 @@ def series(predictions: Sequence[Prediction], system: str, metric: str) -> list[
     values = [prediction.systems[system].values.get(key) for prediction in predictions]
     held = [value * scale for value in values if value is not None]
     return held if len(held) == len(predictions) else None
+
+
+def rows_with(predictions: Sequence[Prediction], metric: str) -> list[Prediction]:
+    """The rows that a metric is about: those whose reference calls a tool for the metrics of calls, else all."""
+    if metric not in metrics.OF_CALLS:
+        return list(predictions)
+    return [row for row in predictions if any(metric in scored.values for scored in row.systems.values())]
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
@@ -104,6 +113,9 @@ def _ask_one(system: System, rows: Sequence[Row], questions: Sequence[Question])
     for given in (*nats.values(), answers):
         assert given is None or len(given) == len(rows), "a system gives one value per row"
     values = [{name: float(given[index]) for name, given in nats.items()} for index in range(len(rows))]
+    if system.margins is not None:
+        margins = zip(values, system.margins(rows), strict=True)
+        values = [held | metrics.of_margin(whole, per_token) for held, (whole, per_token) in margins]
     if answers is None:
         return [Scored("", None, None, 0.0, held) for held in values]
     measured = _measure(answers, [question.reference for question in questions])
@@ -115,13 +127,14 @@ def _ask_one(system: System, rows: Sequence[Row], questions: Sequence[Question])
 
 def _measure(answers: Sequence[Answer], references: Sequence[str]) -> list[dict[str, float]]:
     texts = [answer.text for answer in answers]
-    pairs = zip(answers, metrics.chrf(texts, references), metrics.rouge_l(texts, references), strict=True)
+    pairs = zip(answers, references, metrics.chrf(texts, references), metrics.rouge_l(texts, references), strict=True)
     return [
         {"chrf": chrf, "rouge_l": rouge}
+        | metrics.of_calls(answer.text, reference)
         | ({} if answer.stopped is None else {"exact_stop": float(answer.stopped)})
         | ({} if answer.num_tokens is None else {"num_tokens": float(answer.num_tokens)})
         | {"num_characters": float(len(answer.text))}
-        for answer, chrf, rouge in pairs
+        for answer, reference, chrf, rouge in pairs
     ]
 
 

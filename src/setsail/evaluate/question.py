@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from setsail.base.errors import DataError
-from setsail.data.row import Message, Row
+from setsail.data.row import BEFORE_SPEAKING, Message, Row
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def question_of(row: Row) -> Question:
 
 
 def question_text(prompt: Iterable[Message]) -> str:
-    """What the person asked, as one text: all but the system's message, which says nothing about this question."""
-    return "\n".join(message["content"] for message in prompt if message["role"] != "system")
+    """What the person asked, as one text: all but system prompt and tools, which say nothing about this question."""
+    return "\n".join(message["content"] for message in prompt if message["role"] not in BEFORE_SPEAKING)
 
 
 def answer_bytes(row: Row) -> int:

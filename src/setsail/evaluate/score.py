@@ -12,13 +12,14 @@ from pathlib import Path
 
 from setsail.base.errors import DataError
 from setsail.base.files import explained_os_errors
-from setsail.data.row import Row
+from setsail.data.row import BEFORE_SPEAKING, Row
 from setsail.evaluate import evaluation as result
 from setsail.evaluate import metrics, prediction, verdict
 from setsail.evaluate.contamination import Contamination
 from setsail.evaluate.evaluation import Evaluation, Sample, SampleAnswer, SystemScores
-from setsail.evaluate.interval import bootstrap, decide, difference
+from setsail.evaluate.interval import Interval, bootstrap, decide, difference
 from setsail.evaluate.prediction import Prediction
+from setsail.evaluate.slices import Places, Slices, Told, cut
 from setsail.evaluate.system import System
 
 
@@ -81,7 +82,27 @@ def summarise(
         verdict=verdict.sentence(comparisons[0]) if comparisons else "Nothing was compared.",
         samples_how=verdict.samples_how(shown, len(samples), len(predictions)),
         samples=samples,
+        slices=_slices(predictions, comparisons[0], plan) if comparisons else None,
     )
+
+
+def _slices(predictions: Sequence[Prediction], first: verdict.Comparison, plan: Plan) -> Slices | None:
+    """The leading metric of both systems on each slice of the rows; None where it is not about all of them."""
+    if len(prediction.rows_with(predictions, first.lead)) < len(predictions):
+        return None
+
+    def measure(places: Places) -> dict[str, Interval]:
+        some = [predictions[place] for place in places]
+        pair = (first.system, first.against)
+        return {name: found for name in pair if (found := _interval(some, name, first.lead, plan)) is not None}
+
+    return cut([Told(text_of(row), row.origin) for row in predictions], first.lead, measure)
+
+
+def text_of(row: Prediction) -> str:
+    """What was asked and what should be said, without what stands before a conversation."""
+    asked = [message["content"] for message in row.prompt if message["role"] not in BEFORE_SPEAKING]
+    return "\n".join([*asked, row.reference])
 
 
 def choose_samples(predictions: Sequence[Prediction], system: str, num: int) -> tuple[Sample, ...]:
@@ -108,37 +129,41 @@ def _sample(row: Prediction) -> Sample:
 def _scores(predictions: Sequence[Prediction], system: str, plan: Plan) -> SystemScores:
     intervals = {}
     for metric in metrics.METRICS:
-        values = prediction.series(predictions, system, metric.name)
-        if values is not None:
-            intervals[metric.name] = bootstrap(
-                values,
-                weights=_weights(predictions, metric.name),
-                groups=[row.group for row in predictions],
-                resamples=plan.resamples,
-                seed=plan.seed,
-            )
+        found = _interval(predictions, system, metric.name, plan)
+        if found is not None:
+            intervals[metric.name] = found
     if "chrf" not in intervals:
         return SystemScores(intervals, None)
     texts = [row.systems[system].answer for row in predictions]
     return SystemScores(intervals, metrics.corpus_chrf(texts, [row.reference for row in predictions]))
 
 
+def _interval(predictions: Sequence[Prediction], system: str, metric: str, plan: Plan) -> Interval | None:
+    rows = prediction.rows_with(predictions, metric)
+    values = prediction.series(rows, system, metric)
+    if not values:
+        return None
+    groups = [row.group for row in rows]
+    return bootstrap(values, weights=_weights(rows, metric), groups=groups, resamples=plan.resamples, seed=plan.seed)
+
+
 def _compare(predictions: Sequence[Prediction], system: str, against: str, plan: Plan) -> verdict.Comparison:
     differences = {}
     for metric in metrics.METRICS:
-        left, right = (prediction.series(predictions, name, metric.name) for name in (system, against))
-        if left is None or right is None:
+        rows = prediction.rows_with(predictions, metric.name)
+        left, right = (prediction.series(rows, name, metric.name) for name in (system, against))
+        if not left or not right:
             continue
-        weights = _weights(predictions, metric.name)
+        weights = _weights(rows, metric.name)
         gap = difference(
             left,
             right,
             weights=weights,
-            groups=[row.group for row in predictions],
+            groups=[row.group for row in rows],
             resamples=plan.resamples,
             seed=plan.seed,
         )
-        total = sum(weights) if weights else len(predictions)
+        total = sum(weights) if weights else len(rows)
         differences[metric.name] = verdict.Difference(
             sum(left) / total, sum(right) / total, gap, decide(gap, metric.better)
         )

@@ -29,9 +29,12 @@ class System:
     """Anything that can be scored: `answers` to prompts, and `nats` of whole rows where it has probabilities.
 
     `nats` gives per row the sum of −ln p over all supervised tokens, stop tokens included; `masked_nats` over what is
-    hidden of each row, for systems that restore it. Each may be None; all give one value per input, in its order.
+    hidden of each row, for systems that restore it. `margins` gives, of rows with two answers, by how many nats the
+    chosen one is preferred: the sum of ln p over its tokens minus that over the rejected one's, and the same of their
+    means per token. Each may be None; all give one value per input, in its order.
     """
 
     answers: Callable[[Sequence[tuple[Message, ...]]], Sequence[Answer]] | None = None
     nats: Callable[[Sequence[Row]], Sequence[float]] | None = None
     masked_nats: Callable[[Sequence[Row]], Sequence[float]] | None = None
+    margins: Callable[[Sequence[Row]], Sequence[tuple[float, float]]] | None = None

@@ -1,8 +1,9 @@
 """What the figures allow to be said about two systems, in plain words, in English and Chinese.
 
-One metric stated beforehand leads: macro F1 where texts are told apart, chrF where systems write answers, bits per byte
-otherwise (per masked byte where they restore what was hidden). The lead alone cannot make a system "better" while
-another judged metric shows it worse.
+One metric stated beforehand leads: macro F1 where texts are told apart, what each task names where something else is
+said of them, nDCG@10 or Spearman's correlation where they are searched, preference accuracy where answers are compared,
+chrF where systems write answers, bits per byte otherwise (per masked byte where they restore what was hidden). The lead
+alone cannot make a system "better" while another judged metric shows it worse.
 """
 
 from __future__ import annotations
@@ -41,20 +42,50 @@ class Comparison:
 METRIC_NAMES: Mapping[str, tuple[str, str]] = {
     "macro_f1": ("macro F1", "宏平均 F1"),
     "accuracy": ("accuracy", "准确率"),
+    "micro_f1": ("micro F1", "微平均 F1"),
+    "r2": ("variance explained", "解释方差"),
+    "entity_f1": ("entity F1", "实体 F1"),
+    "token_f1": ("answer F1", "答案 F1"),
+    "exact_match": ("exact match", "完全匹配"),
+    "mae": ("mean absolute error", "平均绝对误差"),
+    "mse": ("mean squared error", "均方误差"),
+    "spearman": ("Spearman", "Spearman 相关"),
+    "kappa": ("quadratic kappa", "二次加权 kappa"),
+    "entity_precision": ("entity precision", "实体精确率"),
+    "entity_recall": ("entity recall", "实体召回率"),
     "macro_precision": ("macro precision", "宏平均精确率"),
     "macro_recall": ("macro recall", "宏平均召回率"),
     "auroc": ("AUROC", "AUROC"),
     "ece": ("calibration error", "校准误差"),
     "nats_per_row": ("nats per row", "每样本奈特数"),
+    "preference_accuracy": ("preference accuracy", "偏好准确率"),
+    "preference_margin": ("preference margin in nats", "偏好差距（奈特）"),
+    "nats_per_pair": ("nats per pair", "每对奈特数"),
+    "tool_name": ("right tool", "工具正确率"),
+    "tool_arguments": ("right call", "调用完全正确率"),
+    "ndcg_at_10": ("nDCG@10", "nDCG@10"),
+    "mrr_at_10": ("MRR@10", "MRR@10"),
+    "recall_at_1": ("recall@1", "召回率@1"),
+    "recall_at_10": ("recall@10", "召回率@10"),
+    "recall_at_100": ("recall@100", "召回率@100"),
     "bits_per_byte": ("bits per byte", "每字节比特数"),
     "bits_per_masked_byte": ("bits per masked byte", "每遮盖字节比特数"),
+    "bleu": ("BLEU", "BLEU"),
     "chrf": ("chrF", "chrF"),
+    "rouge_1": ("ROUGE-1", "ROUGE-1"),
+    "rouge_2": ("ROUGE-2", "ROUGE-2"),
     "rouge_l": ("ROUGE-L", "ROUGE-L"),
     "exact_stop": ("exact stop rate", "正常结束率"),
+    "exact_text": ("exact texts", "完全一致率"),
+    "placeholders_kept": ("placeholders kept", "占位符保留率"),
+    "length_ratio": ("length ratio", "长度比"),
     "num_tokens": ("mean length in tokens", "平均长度（词元）"),
     "num_characters": ("mean length in characters", "平均长度（字符）"),
 }
-LEADS = ("macro_f1", "chrf", "bits_per_byte", "bits_per_masked_byte")
+LEADS = (
+    *("entity_f1", "micro_f1", "r2", "token_f1", "macro_f1", "ndcg_at_10", "spearman"),
+    *("preference_accuracy", "chrf", "bits_per_byte", "bits_per_masked_byte"),
+)
 _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "tuned": ("the tuned model", "微调后的模型"),
     "base": ("the base model", "基座模型"),
@@ -63,6 +94,23 @@ _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "tfidf": ("TF-IDF with logistic regression", "TF-IDF 加逻辑回归"),
     "neighbours": ("the nearest training texts by the base's vectors", "按基座向量最近的训练文本"),
     "keywords": ("rules of keywords", "关键词规则"),
+    "copy": ("copying the source", "照抄原文"),
+    "words": ("word by word", "逐词翻译"),
+    "lead": ("the first sentences", "开头几句"),
+    "extract": ("the most central sentences", "最核心的几句"),
+    "mean": ("always saying the mean score", "总是回答平均分"),
+    "ridge": ("TF-IDF with ridge regression", "TF-IDF 加岭回归"),
+    "dictionary": ("a dictionary of the training names", "训练集名称词典"),
+    "linear_tags": ("a linear model of words and their neighbours", "基于词及其邻词的线性模型"),
+    "overlap": ("the sentence that shares most words", "共有词最多的句子"),
+    "none": ("never answering", "从不作答"),
+    "probe": ("a linear model on the base's vectors", "基座向量上的线性模型"),
+    "prompted": ("a prompted chat model", "仅用提示的对话模型"),
+    "other": ("the other run's model", "另一次运行的模型"),
+    "base_vectors": ("the base's own vectors", "基座自身的向量"),
+    "bm25": ("BM25", "BM25"),
+    "tfidf_cosine": ("the cosine of TF-IDF", "TF-IDF 余弦"),
+    "random": ("a random order", "随机顺序"),
     "majority": ("always saying the most frequent label", "总是回答最常见的标签"),
 }
 _SENTENCES: Mapping[str, tuple[str, str]] = {

@@ -18,8 +18,8 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from setsail.base.device import device, move
-from setsail.models.classifier import read_encoder_config
 from setsail.models.padded import padded_batches
+from setsail.models.reader import read_encoder_config
 from setsail.models.weights import weight_files
 
 TEXTS_AT_ONCE = 32
@@ -34,12 +34,10 @@ class Embedder:
     context: int
 
     @torch.inference_mode()
-    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def vectors(self, texts: Sequence[str], *, at_once: int = TEXTS_AT_ONCE) -> NDArray[np.float32]:
         """Vectors [N, D] of length one in the order of the texts; similar lengths are computed together."""
         found = np.zeros((len(texts), self.model.config.hidden_size), np.float32)
-        batches = padded_batches(
-            self.tokenizer, texts, context=self.context, at_once=TEXTS_AT_ONCE, device=self.model.device
-        )
+        batches = padded_batches(self.tokenizer, texts, context=self.context, at_once=at_once, device=self.model.device)
         for members, batch in batches:
             states_NTD = self.model(**batch).last_hidden_state
             mask_NT1 = batch["attention_mask"][..., None].to(states_NTD.dtype)

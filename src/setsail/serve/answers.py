@@ -56,14 +56,19 @@ class ChatShape:
     def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         return self._chunk({"content": text}, tokens, None)
 
+    def calls(self, calls: Sequence[Json]) -> Json:
+        return self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]}, (), None)
+
     def last(self, reason: str) -> Json:
         return self._chunk({}, (), reason)
 
     def usage(self, usage: Json) -> Json:
         return {**self.heading.wrap("chat.completion.chunk", []), "usage": usage}
 
-    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json) -> Json:
-        message = {"role": "assistant", "content": text, "refusal": None}
+    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json, calls: Sequence[Json] = ()) -> Json:
+        message: Json = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message |= {"content": text or None, "tool_calls": list(calls)}
         choice = {"index": 0, "message": message, "logprobs": self._logprobs(tokens), "finish_reason": reason}
         return {**self.heading.wrap("chat.completion", [choice]), "usage": usage}
 
@@ -98,13 +103,17 @@ class TextShape:
     def delta(self, text: str, tokens: Sequence[Token]) -> Json:
         return self.heading.chunk("text_completion", self._choice(text, tokens, None))
 
+    def calls(self, calls: Sequence[Json]) -> Json:
+        raise AssertionError("a plain completion offers no tools")
+
     def last(self, reason: str) -> Json:
         return self.heading.chunk("text_completion", self._choice("", (), reason))
 
     def usage(self, usage: Json) -> Json:
         return {**self.heading.wrap("text_completion", []), "usage": usage}
 
-    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json) -> Json:
+    def whole(self, text: str, tokens: Sequence[Token], reason: str, usage: Json, calls: Sequence[Json] = ()) -> Json:
+        assert not calls, "a plain completion offers no tools"
         choice = {"index": 0, **self._choice(text, tokens, reason)}
         return {**self.heading.wrap("text_completion", [choice]), "usage": usage}
 

@@ -13,42 +13,52 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from setsail.base.recipe import Serve
-from setsail.serve import routes
+from setsail.serve import generated, predict_routes, routes
+from setsail.serve.errors import ApiError
+from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
-from setsail.serve.models import ServedModel
 from setsail.serve.page_files import page_files, send_page_file
+from setsail.serve.predictors import LivePredictor
 from setsail.serve.schema import ChatBody, CompletionBody
-from setsail.serve.service import Service
+from setsail.serve.service import Live, Served, Service
 
 OPEN = frozenset({"/health"})
+# Where models answer; one that cannot says which of these it can.
+ANSWERING = ("/predict", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank")
 
 
 def build_app(
-    models: Mapping[str, ServedModel],
+    models: Mapping[str, Served],
     settings: Serve,
     *,
     api_key_sha256: str | None,
     log: Callable[[str], None] = log_to_stderr,
 ) -> Starlette:
-    """The HTTP face of `models`, the first one the chat page's; `app.state.service` is its running state."""
+    """The HTTP face of `models`, the first one the chat page's; `app.state.service` is its running state.
+
+    Either all of them write, or there is one predictor, which has no chat page.
+    """
     service = Service(models, settings)
-    page = page_files()
+    predictor = next((model for model in service.models.values() if isinstance(model, LivePredictor)), None)
+    page = page_files() if predictor is None else {}
     table: list[tuple[str, str, ASGIApp]] = [
-        ("POST", "/v1/chat/completions", routes.generate(service, ChatBody)),
-        ("POST", "/v1/completions", routes.generate(service, CompletionBody)),
+        *(("POST", path, target) for path, target in _answering(service, predictor).items()),
+        *([] if predictor is None else [("GET", "/", predict_routes.about(predictor))]),
         ("GET", "/v1/models", routes.list_models(service)),
         ("GET", "/v1/models/{name:path}", routes.show_model(service)),
         ("GET", "/health", routes.health()),
         ("GET", "/ready", routes.ready(service)),
         *(("GET", address, send_page_file(file)) for address, file in page.items()),
     ]
+    figures = Figures(service.models, {"/metrics", *(path for _, path, _ in table)})
+    table.append(("GET", "/metrics", tell_figures(figures)))
     app = Starlette(
         routes=[_route(method, path, target) for method, path, target in table],
         middleware=[
-            Middleware(Edge, service=service, log=log),
+            Middleware(Edge, service=service, figures=figures, log=log),
             Middleware(HostGuard, loopback=is_loopback(settings.host)),
             Middleware(KeyGuard, key_sha256=api_key_sha256, open_paths=OPEN | frozenset(page)),
             Middleware(DoorGuard, service=service),
@@ -59,6 +69,31 @@ def build_app(
     app.router.redirect_slashes = False
     app.state.service = service
     return app
+
+
+def _answering(service: Service, predictor: LivePredictor | None) -> dict[str, ASGIApp]:
+    """What stands at each of `ANSWERING`."""
+    able: dict[str, ASGIApp] = (
+        predict_routes.able_routes(service, predictor)
+        if predictor is not None
+        else {
+            "/predict": generated.write_for_inputs(service),
+            "/v1/chat/completions": routes.generate(service, ChatBody),
+            "/v1/completions": routes.generate(service, CompletionBody),
+        }
+    )
+    return {path: able.get(path) or _refuse(path, service.models, list(able)) for path in ANSWERING}
+
+
+def _refuse(path: str, models: Mapping[str, Live], able: list[str]) -> ASGIApp:
+    """An address of the API at which models of this kind have nothing to say."""
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        what = ", ".join(f"{name} is {model.served.does}" for name, model in models.items())
+        hint = f"use POST {' or '.join(able)}"
+        raise ApiError(404, f"{path} is not answered here: {what}", code="unsupported_route", param="model", hint=hint)
+
+    return route
 
 
 async def _pass_on(request: Request, error: Exception) -> Any:

@@ -87,6 +87,10 @@ class Client:
         """What follows a text; `options` are fields of the body. Raises ClientError."""
         return _read_completion(self._ask("POST", "/v1/completions", {"model": model, "prompt": prompt, **options}))
 
+    def predict(self, body: Mapping[str, object]) -> list[dict[str, Any]]:
+        """The lines that `/predict` says of a body. Raises ClientError."""
+        return self._ask("POST", "/predict", body)["predictions"]
+
     def stream(self, messages: Messages, *, model: str, **options: object) -> Iterator[str]:
         """The answer's text as it comes; closing the iterator stops the server's work too. Raises ClientError."""
         body = {"model": model, "messages": list(messages), "stream": True, **options}
@@ -150,7 +154,7 @@ def _read_result(answer: dict[str, Any]) -> ChatResult:
     choice = answer["choices"][0]
     entries = (choice.get("logprobs") or {}).get("content") or []
     return ChatResult(
-        text=choice["message"]["content"],
+        text=choice["message"]["content"] or "",  # an answer of calls alone holds none
         finish_reason=choice["finish_reason"],
         num_prompt_tokens=answer["usage"]["prompt_tokens"],
         num_tokens=answer["usage"]["completion_tokens"],

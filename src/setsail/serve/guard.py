@@ -19,7 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from setsail.serve.errors import ApiError
-from setsail.serve.routes import NOTE, Note
+from setsail.serve.figures import Figures
+from setsail.serve.note import NOTE, Note
 from setsail.serve.service import Service
 from setsail.serve.wire import ClientLeft, header, send_error
 
@@ -59,11 +60,12 @@ def printable(text: str) -> str:
 
 
 class Edge:
-    """The outermost layer: counts requests, answers every error in OpenAI's shape, writes the access log."""
+    """The outermost layer: counts every request, answers every error in OpenAI's shape, writes the access log."""
 
-    def __init__(self, app: ASGIApp, service: Service, log: Callable[[str], None]) -> None:
+    def __init__(self, app: ASGIApp, service: Service, figures: Figures, log: Callable[[str], None]) -> None:
         self._app = app
         self._service = service
+        self._figures = figures
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +96,9 @@ class Edge:
                 await send_error(watched_send, ApiError(500, "this is a fault of the server", code="internal_error"))
         finally:
             self._service.num_active -= 1
-            self._log(_line(scope, status or CLIENT_LEFT, note, time.monotonic() - started_at))
+            seconds = time.monotonic() - started_at
+            self._figures.count(scope["path"], status or CLIENT_LEFT, note, seconds)
+            self._log(_line(scope, status or CLIENT_LEFT, note, seconds))
 
 
 def _refusal(error: ApiError | HTTPException) -> ApiError:

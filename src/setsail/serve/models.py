@@ -24,7 +24,10 @@ _FRESH_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What `build_app` is given for each model; with `start` the engine is not running yet, and starts on first use."""
+    """What `build_app` is given for each model; with `start` the engine is not running yet, and starts on first use.
+
+    `/predict` asks it as its task has trained it: a text to go on with, or a user's message behind the `system` prompt.
+    """
 
     name: str
     tokenizer: Tokenizer
@@ -34,6 +37,21 @@ class ServedModel:
     lineage: str
     description: str = ""
     start: Callable[[], object] | None = None
+    task: str = "chat"
+    system: str = ""
+    does: str = "a language model: it writes text"
+
+
+def enter_gate(gate: Gate) -> Ticket:
+    """A place at the gate. Raises `ApiError` 429 when the queue is full."""
+    try:
+        return gate.enter()
+    except GateFull as full:
+        message = f"{gate.slots} requests are running and {gate.num_waiting} are waiting"
+        hint = f"try again in {full.retry_after_seconds} s"
+        raise ApiError(
+            429, message, code="queue_full", hint=hint, retry_after_seconds=full.retry_after_seconds
+        ) from None
 
 
 class LiveModel:
@@ -60,14 +78,7 @@ class LiveModel:
         """A place at the gate. Raises `ApiError`: 503 when the engine is down, 429 when the queue is full."""
         if self.state in ("failed", "closed", "restarting"):
             raise self._engine_down()
-        try:
-            return self.gate.enter()
-        except GateFull as full:
-            message = f"{self.gate.slots} requests are running and {self.gate.num_waiting} are waiting"
-            hint = f"try again in {full.retry_after_seconds} s"
-            raise ApiError(
-                429, message, code="queue_full", hint=hint, retry_after_seconds=full.retry_after_seconds
-            ) from None
+        return enter_gate(self.gate)
 
     def _engine_down(self) -> ApiError:
         failure = self.served.engine.failure

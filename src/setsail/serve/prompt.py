@@ -7,13 +7,15 @@ invariant: no text costs more tokenising than about one context's worth, however
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from setsail.base.errors import UserError
 from setsail.base.recipe import Serve
+from setsail.base.tool_calls import calls_in, write_answer, write_tools
 from setsail.engine.contract import GenerationRequest
 from setsail.serve.errors import ApiError, shown
 from setsail.serve.models import ServedModel
-from setsail.serve.schema import ChatBody, CompletionBody
+from setsail.serve.schema import ChatBody, ChatMessage, CompletionBody
 from setsail.tokens.render import Rendered, render, render_text
 
 # Shorter texts are simply rendered, and then counted exactly.
@@ -25,11 +27,29 @@ _SLACK_TOKENS = 16
 
 def chat_request(model: ServedModel, body: ChatBody, settings: Serve) -> GenerationRequest:
     """A conversation as the engine wants it. Raises `ApiError` 400 when it does not fit or the template refuses it."""
-    refuse_overlong(model, [message.content for message in body.messages], param="messages")
-    messages = [{"role": message.role, "content": message.content} for message in body.messages]
+    messages = _with_tools(body)
+    refuse_overlong(model, [message["content"] for message in messages], param="messages")
     rendered = _rendered(lambda: render(model.tokenizer, messages, generation_prompt=True), param="messages")
     stop_ids = {rendered.stop_id, *model.tokenizer.eos_ids}
     return _request(model, body, rendered.ids, stop_ids, settings)
+
+
+def _with_tools(body: ChatBody) -> list[dict[str, str]]:
+    """The messages as rows hold them: the list of tools behind the system prompt, calls in the text of answers."""
+    messages = [
+        {"role": message.role, "content": write_answer(message.content, [each.call for each in message.tool_calls])}
+        for message in body.messages
+    ]
+    for number, (before, message) in enumerate(pairwise([None, *messages])):
+        answers = before is not None and (before["role"] == "tool" or bool(calls_in(before["content"])))
+        if message is not None and message["role"] == "tool" and not answers:
+            text = "a tool's message must follow the call that it answers"
+            raise ApiError(400, text, code="invalid_value", param=f"messages[{number}]")
+    if body.offered_tools:
+        listed = write_tools([tool.function.model_dump(exclude_none=True) for tool in body.offered_tools])
+        at = 1 if messages[0]["role"] == "system" else 0
+        messages.insert(at, {"role": "tools", "content": listed})
+    return messages
 
 
 def completion_request(model: ServedModel, body: CompletionBody, settings: Serve) -> GenerationRequest:
@@ -49,6 +69,15 @@ def completion_request(model: ServedModel, body: CompletionBody, settings: Serve
         hint = f"token ids run from 0 to {num_known - 1}"
         raise ApiError(400, message, code="invalid_value", param="prompt", hint=hint)
     return _request(model, body, list(text), set(model.tokenizer.eos_ids), settings)
+
+
+def asked_request(model: ServedModel, text: str, settings: Serve) -> GenerationRequest:
+    """A text as `/predict` asks it: what the task has trained. Raises `ApiError` 400 when it does not fit."""
+    if model.task == "text":
+        return completion_request(model, CompletionBody(model=model.name, prompt=text), settings)
+    messages = [ChatMessage(role="system", content=model.system)] if model.system else []
+    messages.append(ChatMessage(role="user", content=text))
+    return chat_request(model, ChatBody(model=model.name, messages=messages), settings)
 
 
 def refuse_overlong(model: ServedModel, texts: Sequence[str], *, param: str) -> None:

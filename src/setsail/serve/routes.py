@@ -8,35 +8,27 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from setsail.base.tool_calls import Call as ToolCall
 from setsail.engine.contract import GenerationRequest
 from setsail.serve.answers import ChatShape, Heading, Json, TextShape, usage
+from setsail.serve.calls import CallReader, as_openai
 from setsail.serve.errors import ApiError
 from setsail.serve.gate import Ticket
 from setsail.serve.generation import Generation, Piece
 from setsail.serve.models import LiveModel
+from setsail.serve.note import NOTE, Note
 from setsail.serve.prompt import chat_request, completion_request
 from setsail.serve.schema import ChatBody, CompletionBody, read_body
-from setsail.serve.service import Service
+from setsail.serve.service import Live, Service
 from setsail.serve.wire import EventStream, send_json, supervise
 from setsail.serve.wire import read_body as read_bytes
-
-NOTE = "setsail.note"
-
-
-@dataclass
-class Note:
-    """What a route tells the access log about a request; never its text."""
-
-    num_prompt: int | None = None
-    num_tokens: int = 0
-    lineage: str = ""
 
 
 @dataclass
@@ -56,8 +48,9 @@ def generate(service: Service, kind: type[ChatBody] | type[CompletionBody]) -> A
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         body = read_body(kind, await read_bytes(scope, receive))
         model = service.model(body.model)
+        assert isinstance(model, LiveModel), "a server has predictors, or models that write"
         note: Note = scope[NOTE]
-        note.lineage = model.served.lineage
+        note.asks(model.served.name, model.served.lineage)
         ticket = model.enter()
         call = Call(model, body, note, ticket, service)
         stream = EventStream(send)
@@ -106,26 +99,38 @@ def _shape(call: Call) -> ChatShape | TextShape:
 async def _stream(call: Call, stream: EventStream) -> None:
     """Chunks as they come, then the reason for the end, the counts if wanted, and `[DONE]`."""
     generation, shape = await _begin(call)
-    held = Piece("", ())
+    held, reader = Piece("", ()), _reader(call)
     async with aclosing(generation.pieces()) as pieces:
         async for piece in pieces:
-            call.note.num_tokens = generation.num_tokens
+            call.note.has_written(generation.num_tokens)
             if not stream.started and (first := shape.first()) is not None:
                 await stream.event(first)
-            held = Piece(held.text + piece.text, held.tokens + piece.tokens)
+            held = Piece(held.text + reader.push(piece.text), held.tokens + piece.tokens)
             # Tokens whose text is still held back wait for it; their log-probabilities come with it.
             if held.text:
                 await stream.event(shape.delta(held.text, held.tokens))
                 held = Piece("", ())
     if not stream.started and (first := shape.first()) is not None:
         await stream.event(first)
-    if held.tokens and shape.heading.logprobs:
-        await stream.event(shape.delta("", held.tokens))
-    assert generation.finish_reason is not None
-    await stream.event(shape.last(generation.finish_reason))
+    text, calls = reader.finish()
+    if text or (held.tokens and shape.heading.logprobs):
+        await stream.event(shape.delta(text, held.tokens))
+    if calls:
+        await stream.event(shape.calls(as_openai(calls)))
+    await stream.event(shape.last(_reason(generation, calls)))
     if call.body.include_usage:
         await stream.event(shape.usage(usage(len(generation.request.prompt_ids), generation.num_tokens)))
     await stream.done()
+
+
+def _reader(call: Call) -> CallReader:
+    return CallReader(offered=isinstance(call.body, ChatBody) and bool(call.body.offered_tools))
+
+
+def _reason(generation: Generation, calls: Sequence[ToolCall]) -> str:
+    """Why the answer ended; a call that is whole is the client's turn."""
+    assert generation.finish_reason is not None
+    return "tool_calls" if calls and generation.finish_reason == "stop" else generation.finish_reason
 
 
 async def _whole(call: Call, send: Send) -> None:
@@ -135,12 +140,13 @@ async def _whole(call: Call, send: Send) -> None:
     async with aclosing(generation.pieces()) as pieces:
         async for piece in pieces:
             gathered.append(piece)
-            call.note.num_tokens = generation.num_tokens
-    assert generation.finish_reason is not None
-    text = "".join(piece.text for piece in gathered)
+            call.note.has_written(generation.num_tokens)
+    reader = _reader(call)
+    text = reader.push("".join(piece.text for piece in gathered))
+    rest, calls = reader.finish()
     tokens = [token for piece in gathered for token in piece.tokens]
     counts = usage(len(generation.request.prompt_ids), generation.num_tokens)
-    answer = shape.whole(text, tokens, generation.finish_reason, counts)
+    answer = shape.whole(text + rest, tokens, _reason(generation, calls), counts, as_openai(calls))
     if call.body.return_token_ids:
         answer["prompt_token_ids"] = list(generation.request.prompt_ids)
         answer["choices"][0]["token_ids"] = [token.token_id for token in tokens]
@@ -165,7 +171,7 @@ def show_model(service: Service) -> ASGIApp:
     return route
 
 
-def _describe(model: LiveModel) -> Json:
+def _describe(model: Live) -> Json:
     served = model.served
     return {
         "id": served.name,

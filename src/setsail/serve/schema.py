@@ -1,4 +1,6 @@
-"""What a client may say: the two request bodies, read strictly, with every refusal naming the field.
+"""What a client may say to a model that writes: two request bodies; and how every body is read, strictly.
+
+A refusal names the field. The bodies of predictions stand in `predict_schema.py`.
 
 Wrong type or value: 400. A field that nobody knows: 422 with the nearest name. A field of OpenAI's that this server
 does not have: 400, unless its value asks for nothing. Nothing is ignored in silence.
@@ -9,11 +11,12 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from setsail.base.errors import did_you_mean
 from setsail.serve.errors import ApiError, shown
+from setsail.serve.schema_part import LONGEST_NAME, MOST_TOOLS, Part, Tool, ToolCall
 
 MOST_STOPS = 4
 LONGEST_STOP = 500
@@ -42,12 +45,11 @@ _NOT_HERE: dict[str, tuple[object, ...]] = {
     "store": (False,),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
-    "tools": ([],),
     "verbosity": (),
     "web_search_options": (),
 }
 # Fields that OpenAI's own answers carry, and that clients send back with the history.
-_EMPTY_IN_A_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal", "tool_calls")
+_EMPTY_IN_A_MESSAGE = ("annotations", "audio", "function_call", "name", "refusal")
 
 
 def _text_of(value: object) -> object:
@@ -68,7 +70,7 @@ def _text_of(value: object) -> object:
     return "".join(texts)
 
 
-def _many(value: object) -> object:
+def many(value: object) -> object:
     """One string as a tuple of one; a list as a tuple."""
     if isinstance(value, str):
         return (value,)
@@ -86,7 +88,7 @@ def _prompt(value: object) -> object:
     return tuple(value)
 
 
-def _without_what_asks_for_nothing(value: Any, known: set[str], not_here: dict[str, tuple[object, ...]]) -> Any:
+def without_what_asks_for_nothing(value: Any, known: set[str], not_here: dict[str, tuple[object, ...]]) -> Any:
     """Nulls mean "the default"; fields we do not have are refused unless they ask for nothing."""
     if not isinstance(value, dict):
         return value
@@ -101,22 +103,29 @@ def _without_what_asks_for_nothing(value: Any, known: set[str], not_here: dict[s
     return kept
 
 
-class Part(BaseModel):
-    """A part of a request: strict types, no unknown fields, no infinities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
 class ChatMessage(Part):
-    """One turn of a conversation."""
+    """One turn of a conversation: an answer may hold calls of tools, and a tool's turn is what one returned."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: Annotated[str, BeforeValidator(_text_of)]
+    tool_calls: Annotated[tuple[ToolCall, ...], BeforeValidator(many)] = ()
+    tool_call_id: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _drop_what_asks_for_nothing(cls, value: Any) -> Any:
-        return _without_what_asks_for_nothing(value, set(), dict.fromkeys(_EMPTY_IN_A_MESSAGE, ([],)))
+        if isinstance(value, dict) and value.get("tool_calls") and value.get("content") is None:
+            value = {**value, "content": ""}  # OpenAI's own answers with calls hold no text
+        known = {"tool_calls", "tool_call_id"}
+        return without_what_asks_for_nothing(value, known, dict.fromkeys(_EMPTY_IN_A_MESSAGE, ([],)))
+
+    @model_validator(mode="after")
+    def _calls_fit_the_role(self) -> ChatMessage:
+        if self.tool_calls and self.role != "assistant":
+            raise PydanticCustomError("together", "tool_calls belong to an assistant's message")
+        if self.tool_call_id is not None and self.role != "tool":
+            raise PydanticCustomError("together", "tool_call_id belongs to a message of the role tool")
+        return self
 
 
 class StreamOptions(Part):
@@ -137,7 +146,7 @@ class Sampling(Part):
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Annotated[tuple[Stop, ...], BeforeValidator(_many), Field(max_length=MOST_STOPS)] = ()
+    stop: Annotated[tuple[Stop, ...], BeforeValidator(many), Field(max_length=MOST_STOPS)] = ()
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] = 1
@@ -149,7 +158,7 @@ class Sampling(Part):
     @model_validator(mode="before")
     @classmethod
     def _drop_what_asks_for_nothing(cls, value: Any) -> Any:
-        return _without_what_asks_for_nothing(value, set(cls.model_fields), _NOT_HERE)
+        return without_what_asks_for_nothing(value, set(cls.model_fields), _NOT_HERE)
 
     @model_validator(mode="after")
     def _options_fit_together(self) -> Sampling:
@@ -168,6 +177,8 @@ class ChatBody(Sampling):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
+    tools: Annotated[tuple[Tool, ...], BeforeValidator(many), Field(max_length=MOST_TOOLS)] = ()
+    tool_choice: Literal["none", "auto"] = "auto"
     max_completion_tokens: Annotated[int, Field(ge=1, le=LARGEST_MAX_TOKENS)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
@@ -178,7 +189,15 @@ class ChatBody(Sampling):
             raise PydanticCustomError("together", "top_logprobs needs logprobs: true")
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise PydanticCustomError("together", "max_tokens and max_completion_tokens differ; send one of them")
+        names = [tool.function.name for tool in self.tools]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("together", "two tools have one name")
         return self
+
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that may be called."""
+        return () if self.tool_choice == "none" else self.tools
 
     @property
     def wanted_tokens(self) -> int | None:
@@ -205,7 +224,7 @@ class CompletionBody(Sampling):
         return 0 if self.logprobs is None else max(1, self.logprobs)
 
 
-BodyT = TypeVar("BodyT", bound=Sampling)
+BodyT = TypeVar("BodyT", bound=Part)
 
 
 def read_json(raw: bytes) -> dict[str, object]:
@@ -259,6 +278,8 @@ def _refusal(kind: type[BaseModel], error: ValidationError) -> ApiError:
     if problem["type"] == "not_here":
         name = str(problem.get("ctx", {}).get("name"))
         return ApiError(400, problem["msg"], code="unsupported_field", param=name)
+    if problem["type"] == "question":
+        return ApiError(400, f"{param}: {problem['msg']}", code="invalid_value", param=param)
     if problem["type"] in ("together", "content_part", "prompt"):
         return ApiError(400, problem["msg"], code="invalid_value", param=param or None)
     message = f"{param}: {_reason(problem['type'], problem['msg'])}, got {shown(problem['input'])}"
@@ -277,7 +298,9 @@ def _hint(param: str) -> str | None:
     if param.endswith("_penalty"):
         return "penalties are not supported; leave the field out or send 0"
     if param.endswith(".role"):
-        return "roles: system, user, assistant"
+        return "roles: system, user, assistant, tool"
+    if param == "tool_choice":
+        return "the model decides (auto), or no tool is offered (none)"
     return None
 
 

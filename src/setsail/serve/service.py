@@ -12,19 +12,23 @@ from setsail.base.errors import did_you_mean
 from setsail.base.recipe import Serve
 from setsail.serve.errors import ApiError, shown
 from setsail.serve.models import LiveModel, ServedModel
+from setsail.serve.predictors import LivePredictor, ServedPredictor
+
+Served = ServedModel | ServedPredictor
+Live = LiveModel | LivePredictor
 
 
 class Service:
     """What the routes share; used from one event loop."""
 
-    def __init__(self, models: Mapping[str, ServedModel], settings: Serve) -> None:
+    def __init__(self, models: Mapping[str, Served], settings: Serve) -> None:
         self.settings = settings
-        self.models = {name: LiveModel(model, settings.slots, settings.queue) for name, model in models.items()}
+        self.models = {name: _alive(model, settings) for name, model in models.items()}
         self.num_active = 0
         self.draining = False
         self.time_is_up = asyncio.Event()
 
-    def model(self, name: str) -> LiveModel:
+    def model(self, name: str) -> Live:
         """The model called `name`. Raises `ApiError` 404 that lists the known ones."""
         if name not in self.models:
             message = f"there is no model {shown(name)}"
@@ -53,3 +57,9 @@ class Service:
         except TimeoutError:
             return False
         return True
+
+
+def _alive(model: Served, settings: Serve) -> Live:
+    if isinstance(model, ServedPredictor):
+        return LivePredictor(model, settings.slots, settings.queue)
+    return LiveModel(model, settings.slots, settings.queue)

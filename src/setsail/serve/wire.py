@@ -18,6 +18,7 @@ from setsail.serve.errors import ApiError
 
 MAX_BODY_BYTES = 2 * 2**20
 BODY_SECONDS = 30.0
+_JSON = "application/json"
 _LINGER_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 
@@ -67,9 +68,19 @@ def _too_large() -> ApiError:
     return ApiError(413, f"the body is larger than {MAX_BODY_BYTES} bytes", code="body_too_large")
 
 
+def encode(payload: object) -> bytes:
+    """A whole answer in JSON."""
+    return json.dumps(payload, ensure_ascii=False).encode()
+
+
 async def send_json(send: Send, payload: object, *, status: int = 200) -> None:
     """A whole answer in JSON."""
-    await _send_whole(send, status, json.dumps(payload, ensure_ascii=False).encode(), [])
+    await send_body(send, encode(payload), status=status)
+
+
+async def send_body(send: Send, body: bytes, *, status: int = 200, kind: str = _JSON) -> None:
+    """A whole answer that has been encoded already."""
+    await _send_whole(send, status, body, [], kind=kind)
 
 
 async def send_error(send: Send, error: ApiError, receive: Receive | None = None) -> None:
@@ -83,9 +94,14 @@ async def send_error(send: Send, error: ApiError, receive: Receive | None = None
 
 
 async def _send_whole(
-    send: Send, status: int, body: bytes, extra: list[tuple[bytes, bytes]], linger: Receive | None = None
+    send: Send,
+    status: int,
+    body: bytes,
+    extra: list[tuple[bytes, bytes]],
+    linger: Receive | None = None,
+    kind: str = _JSON,
 ) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *extra]
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode()), *extra]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": linger is not None})
     if linger is not None:

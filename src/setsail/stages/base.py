@@ -12,14 +12,17 @@ import torch
 
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError, RecipeError
-from setsail.base.recipe import Kind, New
-from setsail.models.classifier import import_encoder
-from setsail.models.load import import_base, load_model, resolve_base, save_model
+from setsail.base.recipe import ENCODER_TASKS, Kind, New
+from setsail.models.load import folder_of, import_base, load_model, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
 from setsail.models.new import build as build_model
+from setsail.models.reader import import_encoder
 from setsail.models.resize import extend_embeddings
+from setsail.models.sentence_encoder import refuse_other_pooling
+from setsail.models.shapes import parse_size
 from setsail.models.sources import BaseSource
 from setsail.models.weights import read_json
+from setsail.models.words import build_words
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenizer import read_pieces
 from setsail.tokens.shape import with_chosen_template
@@ -27,6 +30,7 @@ from setsail.tokens.template import read_template
 from setsail.tokens.tokenizer import TOKENIZER_FILE, Tokenizer, load
 from setsail.train.schedule import default_encoder_rate
 
+SMALL_READER_RATE = 2e-3  # of what begins at random and is small; docs/log.md
 LEARNING_RATES = "learning_rates"  # of a new model, by optimizer
 
 
@@ -35,7 +39,7 @@ def make_base(voyage: Voyage, tokenizer: Artifact | None) -> Artifact:
     base = voyage.recipe.base
     if isinstance(base, New):
         assert tokenizer is not None, "a new base has a tokenizer of its own"
-        return _make_new(voyage, base, tokenizer)
+        return _make_small(voyage, base, tokenizer) if base.is_small else _make_new(voyage, base, tokenizer)
     existing = _take_existing(voyage, base)
     return existing if tokenizer is None else _extend(voyage, existing, tokenizer)
 
@@ -49,7 +53,7 @@ def needs_tokenizer(voyage: Voyage) -> bool:
     base, wanted = voyage.recipe.base, voyage.recipe.tokenizer
     if isinstance(base, New) or wanted is None:
         return isinstance(base, New)
-    if wanted.extend != base or voyage.recipe.task == "classify":
+    if wanted.extend != base or voyage.recipe.task in ENCODER_TASKS:
         raise RecipeError(
             f"the weights of {base} know their own tokenizer, not another one",
             place=voyage.loaded.place("tokenizer"),
@@ -82,7 +86,7 @@ def _take_existing(voyage: Voyage, base: str) -> Artifact:
     except ModelError as error:
         place = voyage.loaded.place("base")
         raise ModelError(f"base {base}: {error.message}", place=place, hint=error.hint) from error
-    if recipe.task == "classify":
+    if recipe.task in ENCODER_TASKS:
         return _take_encoder(voyage, base, source)
     template = None if recipe.template is None else read_template(recipe.template, folder=voyage.loaded.folder)
 
@@ -105,12 +109,14 @@ def _take_encoder(voyage: Voyage, base: str, source: BaseSource) -> Artifact:
     """An encoder, with the learning rate that its width asks for."""
 
     def build(draft: Path) -> Mapping[str, Any]:
+        if voyage.recipe.task == "embed":
+            refuse_other_pooling(folder_of(source, voyage.log))
         info = import_encoder(source, draft, voyage.log)
         rate = default_encoder_rate(int(read_json(draft / "config.json").get("hidden_size", 768)))
         return {**asdict(info), LEARNING_RATES: dict.fromkeys(("adamw", "adam", "muon"), rate)}
 
     facts = {"fingerprint": source.fingerprint}
-    return make(voyage, StageSpec("base", {"base": base, "task": "classify"}, {}, facts), build)
+    return make(voyage, StageSpec("base", {"base": base, "task": voyage.recipe.task}, {}, facts), build)
 
 
 def _make_new(voyage: Voyage, base: New, made: Artifact) -> Artifact:
@@ -122,7 +128,7 @@ def _make_new(voyage: Voyage, base: New, made: Artifact) -> Artifact:
         tokenizer.save(draft)
         shape = derive(base.kind, base.new, vocabulary=tokenizer.num_tokens, context=recipe.training.context)
         log.say("\n".join(f"  {line}" for line in describe(shape).splitlines()))
-        ids = _special_ids(tokenizer, base.kind)
+        ids = _special_ids(tokenizer, base.family)
         model = build_model(shape, seed=recipe.seed, dtype=torch.bfloat16, tokens=ids)
         save_model(model, draft)
         origin = {"kind": "new", "name": recipe.base_name, "origin": "made here from the recipe's data"}
@@ -135,6 +141,37 @@ def _make_new(voyage: Voyage, base: New, made: Artifact) -> Artifact:
             "licence": "your own",
             "derivation": [asdict(row) for row in shape.derivation],
             LEARNING_RATES: {"adamw": shape.training.learning_rate, "muon": shape.training.muon_learning_rate},
+        }
+
+    settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}
+    return make(voyage, StageSpec("base", settings, {"tokenizer": made}, {}), build)
+
+
+def _make_small(voyage: Voyage, base: New, made: Artifact) -> Artifact:
+    """A bag of words or an LSTM with random weights, for the tokenizer that was made."""
+    recipe = voyage.recipe
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        tokenizer = load(made.path)
+        tokenizer.save(draft)
+        model = build_words(
+            base.kind,
+            parse_size(base.new),
+            vocabulary=tokenizer.num_tokens,
+            context=recipe.training.context,
+            pad=_special_ids(tokenizer, "encoder").pad,
+            seed=recipe.seed,
+        )
+        voyage.log.say(f"  {base.kind} of {model.num_parameters():,} weights, {model.config.hidden_size} wide")
+        save_model(model, draft)
+        return {
+            "source": {"kind": "new", "name": recipe.base_name, "origin": "made here from the recipe's data"},
+            "kind": "encoder",
+            "architecture": type(model).__name__,
+            "num_parameters": model.num_parameters(),
+            "context": recipe.training.context,
+            "licence": "your own",
+            LEARNING_RATES: dict.fromkeys(("adamw", "adam"), SMALL_READER_RATE),
         }
 
     settings = {"base": base.model_dump(mode="json"), "context": recipe.training.context, "seed": recipe.seed}
@@ -161,7 +198,9 @@ def refuse_to_write_text(base: Artifact) -> None:
     kind = kind_of_base(base)
     if kind != "decoder":
         what = (
-            "an encoder reads texts and fills in" if kind == "encoder" else "a seq2seq model only restores what is cut"
+            "an encoder reads texts and fills in"
+            if kind == "encoder"
+            else "a seq2seq model restores what is cut, or writes for `setsail predict`"
         )
         raise ModelError(
             f"{what}: there is nothing to export for a server, to serve or to chat with",

@@ -11,6 +11,7 @@ from setsail.base.errors import DataError, UserError
 from setsail.base.files import explained_os_errors, write_atomically
 from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
+from setsail.base.recipe_prefer import PREFERENCE
 from setsail.data.inspect import Inspection, inspect
 
 
@@ -105,17 +106,22 @@ def recipe_text(seen: Inspection, name: str, source: str) -> str:
     """A recipe with a comment on every choice."""
     if seen.task == "classify":
         return _labels_recipe_text(seen, name, source)
+    if seen.task in ("embed", "rank"):
+        return _pairs_recipe_text(seen, name, source)
     columns = json.dumps(dict(seen.columns), ensure_ascii=False)
     by = f", by: {seen.split_by}" if seen.split_by else ""
     why = "rows with the same value stay on one side" if by else "rows with the same question stay on one side"
     chinese = _is_chinese(seen)
     language = "zh" if chinese else "en"
     knows = "; it knows little Chinese" if chinese else ""
+    compares = seen.task == PREFERENCE
+    task = "chat" if compares else seen.task
+    prefer = "  prefer: {beta: 0.1}                  # rows are pairs: the chosen answer is to be preferred\n"
     return f"""\
 # {seen.num_usable:,} usable rows of {seen.num_rows:,}; `setsail run` reads this file, `--set a.b=c` overrides a line.
 name: {name}
 language: {language}                           # of the report: en | zh
-task: {seen.task:<32} # chat: learn to answer; text: learn to go on
+task: {task:<32} # chat: learn to answer; text: learn to go on
 base: smollm2-135m-instruct            # a packaged model, a hub's org/name, a folder, or a .gguf file{knows}
 data:
   source: {json.dumps(source, ensure_ascii=False)}
@@ -125,7 +131,7 @@ data:
   overlong: drop                       # drop | split | cut: rows longer than finetune.context
   split: {{validation: 0.1, test: 0.1{by}}}   # {why}
 finetune:
-  method: lora                         # lora | full
+{prefer if compares else ""}  method: lora                         # lora | full
   epochs: 2
   context: 1024                        # the longest row, in tokens
 export: {{format: gguf, weights: [q8_0]}}  # q8_0 is nearly exact; q4_0 is half its size
@@ -154,4 +160,28 @@ data:
 finetune:
   epochs: 6                            # a few hundred rows ask for 10
   context: 512                         # the longest text, in tokens
+"""
+
+
+def _pairs_recipe_text(seen: Inspection, name: str, source: str) -> str:
+    """A recipe for pairs of texts."""
+    columns = json.dumps(dict(seen.columns), ensure_ascii=False)
+    chinese = _is_chinese(seen)
+    base = "bert-base-chinese" if chinese else "minilm-l6"
+    does = "vectors, so that a query finds its text" if seen.task == "embed" else "a score for each query with a text"
+    return f"""\
+# {seen.num_usable:,} usable rows of {seen.num_rows:,}; `setsail run` reads this file, `--set a.b=c` overrides a line.
+name: {name}
+language: {"zh" if chinese else "en"}                           # of the report: en | zh
+task: {seen.task:<32} # {does}
+base: {base:<32} # an encoder: minilm-l6 (English, a package), or a hub's name or a folder of BERT's family
+data:
+  source: {json.dumps(source, ensure_ascii=False)}
+  columns: {columns}
+  redact: mask                         # mask | drop | none: mail, telephones, cards, identity numbers, addresses, keys
+  overlong: cut                        # cut | drop: texts longer than finetune.context lose their end, or are left out
+  split: {{validation: 0.1, test: 0.1}}  # no query stands in two parts
+finetune:
+  epochs: 2
+  context: 256                         # the longest text, in tokens
 """

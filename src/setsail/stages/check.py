@@ -138,7 +138,7 @@ def _files(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observ
 def _in_llamacpp(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """The file as llama.cpp reads it alone: its tokenizer, the template inside the file, its arithmetic."""
     files = _gguf_files(forms.served)
-    if not files or voyage.recipe.task != "chat":
+    if not files or not voyage.recipe.writes_answers:
         return []
     weights, file = next(iter(files.items()))
     reader = ModelFile(file, "llamacpp", "the reader that other tools share")

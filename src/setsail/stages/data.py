@@ -11,7 +11,7 @@ from setsail.base.artifact import Artifact
 from setsail.base.environment import secret_of
 from setsail.base.errors import DataError, RecipeError
 from setsail.base.log import Log
-from setsail.base.recipe import Server
+from setsail.base.recipe_data import Augment, Server, Split
 from setsail.data.page.figures import FIGURES, read_figures
 from setsail.data.prepare import prepare
 from setsail.data.privacy.options import key_mark
@@ -21,6 +21,7 @@ from setsail.data.sources import fingerprint
 from setsail.serve.client import Client
 from setsail.stages.stage import StageSpec, Voyage, make
 
+ASKED = "asked"  # the kind of artefact that holds rows of a later file
 PARTS = ("train", "validation", "test")
 _TEMPERATURE = 0.7  # of a model that writes rows anew: copies of one row should differ
 _MOST_TOKENS = 2048
@@ -50,7 +51,7 @@ def make_data(voyage: Voyage) -> Artifact:
     def build(draft: Path) -> Mapping[str, Any]:
         summary = prepare(
             recipe.data,
-            task=recipe.task,
+            task=recipe.reads,
             seed=recipe.seed,
             base_dir=folder,
             out=draft,
@@ -63,11 +64,34 @@ def make_data(voyage: Voyage) -> Artifact:
 
     spec = StageSpec(
         kind="data",
-        recipe={"task": recipe.task, "seed": recipe.seed, "data": recipe.data.model_dump(mode="json")},
+        recipe={"task": recipe.reads, "seed": recipe.seed, "data": recipe.data.model_dump(mode="json")},
         parents={},
         facts={"source": source, "keys": key_mark(recipe.data, folder)},
-        version=6,  # with synonyms and rows that a model writes
+        version=7,  # with what a text is said to be beside its label
         resumable=True,
+    )
+    return make(voyage, spec, build)
+
+
+def make_asked(voyage: Voyage, source: str) -> Artifact:
+    """The rows of a source that a finished model is asked, all of them as a test; relative paths start here.
+
+    They are read, cleaned and masked as the rows that it learned from; none is made, and none left out for another.
+    """
+    recipe, folder = voyage.recipe, Path.cwd()
+    left_out = {"augment": Augment(), "split": Split(), "keep_out": (), "forget": None, "vault": None, "max_rows": None}
+    data = recipe.data.model_copy(update={"source": source, **left_out})
+    print_of_source = fingerprint(data, folder)
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        options = {"task": recipe.reads, "seed": recipe.seed, "language": recipe.language}
+        return prepare(data, base_dir=folder, out=draft, log=voyage.log, all_to_test=True, **options).as_dict()
+
+    spec = StageSpec(
+        kind=ASKED,
+        recipe={"task": recipe.reads, "seed": recipe.seed, "data": data.model_dump(mode="json")},
+        parents={},
+        facts={"source": print_of_source, "keys": key_mark(data, folder)},
     )
     return make(voyage, spec, build)
 
@@ -80,14 +104,7 @@ def asking(server: Server | None, log: Log) -> Ask | None:
     """
     if server is None:
         return None
-    api_key = secret_of(server.key_env) if server.key_env else None
-    if server.key_env and not api_key:
-        raise RecipeError(
-            f"the environment variable {server.key_env} is empty",
-            place="data.augment.server.key_env",
-            hint=f"export {server.key_env}=…",
-        )
-    client = Client(server.url.rstrip("/").removesuffix("/v1"), api_key=api_key)
+    client = client_of(server, place="data.augment.server")
     log.say(f"  training rows are sent to {server.url} to be written anew, as they stand after data.redact")
 
     def ask(prompt: str, seed: int) -> str:
@@ -98,6 +115,22 @@ def asking(server: Server | None, log: Log) -> Ask | None:
         return answer.text if answer.finish_reason == "stop" else ""
 
     return ask
+
+
+def client_of(server: Server, *, place: str) -> Client:
+    """A client of a server that a recipe names at this place.
+
+    Raises:
+        RecipeError: the key that the recipe names is not there.
+    """
+    api_key = secret_of(server.key_env) if server.key_env else None
+    if server.key_env and not api_key:
+        raise RecipeError(
+            f"the environment variable {server.key_env} is empty",
+            place=f"{place}.key_env",
+            hint=f"export {server.key_env}=…",
+        )
+    return Client(server.url.rstrip("/").removesuffix("/v1"), api_key=api_key)
 
 
 def read_parts(artifact: Artifact) -> Parts:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from setsail.base.artifact import Artifact
+from setsail.base.log import Log
 from setsail.base.recipe import Recipe
+from setsail.engine.batch import Completion, generate_all
+from setsail.engine.contract import GenerationRequest
 from setsail.engine.process import EngineProcess
 from setsail.engine.registry import choose
+from setsail.stages.base import tokenizer_of
+from setsail.tokens.render import Rendered
+
+SLOTS = 32  # answers at once where nobody waits for a single one
 
 
 @dataclass(frozen=True)
@@ -39,3 +47,25 @@ def context_of(recipe: Recipe) -> int:
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None) -> EngineProcess:
     """A watched child process with the model, not yet started."""
     return EngineProcess(file.engine, file.path, context_of(recipe), slots or recipe.serve.slots)
+
+
+def answer_all(
+    served: Artifact,
+    recipe: Recipe,
+    prompts: Sequence[Rendered],
+    *,
+    max_tokens: Sequence[int],
+    progress: tuple[Log, str],
+) -> list[Completion]:
+    """Greedy answers by the engine that will serve the artefact, many at once; `progress` is shown by its name."""
+    ends = tokenizer_of(served).eos_ids
+    requests = [
+        GenerationRequest(tuple(prompt.ids), most, stop_ids=tuple(sorted({prompt.stop_id, *ends})))
+        for prompt, most in zip(prompts, max_tokens, strict=True)
+    ]
+    log, name = progress
+    with (
+        open_process(file_to_serve(served, recipe), recipe, slots=SLOTS) as process,
+        log.progress(name, len(requests)) as shown,
+    ):
+        return generate_all(process, requests, on_progress=lambda done, total: shown.advance())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,28 +13,25 @@ from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.data.row import Message, Row
-from setsail.engine.batch import generate_all
-from setsail.engine.contract import GenerationRequest
 from setsail.evaluate.baseline import fit_nearest
 from setsail.evaluate.contamination import take_out
-from setsail.evaluate.evaluation import Evaluation
-from setsail.evaluate.interval import Interval
-from setsail.evaluate.numbers import metric_interval, metric_value
+from setsail.evaluate.evaluation import FILE as EVALUATION
+from setsail.evaluate.evaluation import Evaluation, write_evaluation
 from setsail.evaluate.question import choose_rows
 from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
 from setsail.stages.base import tokenizer_of
-from setsail.stages.data import read_parts
-from setsail.stages.engines import file_to_serve, open_process
+from setsail.stages.engines import answer_all
+from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.guard import Examined, examine, is_guarded
 from setsail.stages.objectives import lesson_of
+from setsail.stages.preferring import preferring
 from setsail.stages.probes import fits
-from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.stages.stage import Voyage
 from setsail.tokens.render import render
 from setsail.tokens.tokenizer import Tokenizer
-
-SLOTS = 32  # answers at once: nobody waits for a single one here
 
 
 @dataclass(frozen=True)
@@ -45,53 +41,86 @@ class Forms:
     weights: Artifact
     served: Artifact
 
+    def as_parents(self, name: str) -> dict[str, Artifact]:
+        """Both, as an artefact names what it was made from."""
+        return {name: self.weights, f"{name}_served": self.served}
 
-def make_evaluation(voyage: Voyage, data: Artifact, *, base: Forms, tuned: Forms) -> Artifact:
+
+def make_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Forms) -> Artifact:
     """Scores with intervals, paired differences, a verdict in words, samples, and every answer kept."""
     recipe = voyage.recipe
-
-    def build(draft: Path) -> Mapping[str, Any]:
-        evaluation = _evaluate(voyage, data, draft, base=base, tuned=tuned)
-        for line in table(evaluation):
-            voyage.log.say(f"  {line}")
-        voyage.log.say(f"  {evaluation.verdict}")
-        return {"verdict": evaluation.verdict, "decision": evaluation.decision, "num_rows": evaluation.num_rows}
-
-    parents = {
-        "data": data,
-        "base": base.weights,
-        "base_served": base.served,
-        "tuned": tuned.weights,
-        "tuned_served": tuned.served,
-    }
-    settings = {
-        "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "context": recipe.training.context,
-        "near": recipe.data.near_duplicates,
-        "engine": recipe.serve.engine,
-        "seed": recipe.seed,
-    }
-    return make(voyage, StageSpec("evaluate", settings, parents, {}), build)
+    examined = examine_both(voyage, base, tuned) if is_guarded(recipe) and exam.is_own else None
+    return make_exam(
+        voyage,
+        exam,
+        lambda draft: guarded(voyage, draft, _evaluate(voyage, exam, draft, base=base, tuned=tuned), examined),
+        settings={
+            "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"guard"}),
+            "context": recipe.training.context,
+            "near": recipe.data.near_duplicates,
+            "engine": recipe.serve.engine,
+            "seed": recipe.seed,
+            "reads": recipe.reads,
+        },
+        models={**base.as_parents("base"), **tuned.as_parents("tuned"), **_others(exam), **batteries(examined)},
+        version=2,
+    )
 
 
-def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Forms, tuned: Forms) -> Evaluation:
+def guarded(voyage: Voyage, draft: Path, evaluation: Evaluation, examined: Examined | None) -> Evaluation:
+    """The evaluation with what the model has forgotten, in the file too."""
+    if examined is None:
+        return evaluation
+    whole = replace(evaluation, guard=examined.compare(voyage.recipe))
+    write_evaluation(draft / EVALUATION, whole)
+    return whole
+
+
+def batteries(examined: Examined | None) -> dict[str, Artifact]:
+    """The parents of an evaluation that a guard adds."""
+    return {} if examined is None else {"base_battery": examined.base, "tuned_battery": examined.tuned}
+
+
+def _others(exam: Exam) -> dict[str, Artifact]:
+    forms = other_forms(exam, "gguf")
+    return {} if forms is None else forms.as_parents(OTHER)
+
+
+def other_forms(exam: Exam, served: str) -> Forms | None:
+    """The model of the other run, where one is asked too; `served` is the kind of its form that answers."""
+    return None if exam.other is None else Forms(exam.other.artifact("merged"), exam.other.artifact(served))
+
+
+def examine_both(voyage: Voyage, base: Forms, tuned: Forms) -> Examined:
+    """The battery of what a model may forget, asked of both."""
+    return Examined(
+        base=examine(voyage, "base_battery", weights=base.weights, served=base.served),
+        tuned=examine(voyage, "tuned_battery", weights=tuned.weights, served=tuned.served),
+    )
+
+
+def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Forms, tuned: Forms) -> Evaluation:
     recipe = voyage.recipe
     prepare_device(recipe.seed)
-    parts = read_parts(data)
+    parts = exam.parts()
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     tokenizer = tokenizer_of(tuned.weights)
-    rows = _that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
+    rows = that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
     systems = {
-        "tuned": _model(tuned, recipe, voyage.log, "tuned"),
-        "base": _model(base, recipe, voyage.log, "base"),
+        "tuned": system_of(tuned, recipe, voyage.log, "tuned"),
+        "base": system_of(base, recipe, voyage.log, "base"),
     }
+    other = other_forms(exam, "gguf")
+    if other is not None:
+        systems[OTHER] = system_of(other, exam.other_recipe, voyage.log, OTHER)
     if recipe.task == "chat":
         systems["nearest"] = fit_nearest(parts.train).system()
-    plan = Plan(num_samples=recipe.evaluate.samples, resamples=recipe.evaluate.resamples, seed=recipe.seed)
+    pairs = exam.compared(Plan().comparisons)
+    plan = Plan(pairs, num_samples=recipe.evaluate.samples, resamples=recipe.evaluate.resamples, seed=recipe.seed)
     return evaluate(systems, rows, draft, plan=plan, contamination=contamination)
 
 
-def _that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list[Row]:
+def that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list[Row]:
     """The rows that go into the context whole; the others cannot be scored and are counted."""
     fit = [row for row in rows if fits(row, tokenizer, voyage.recipe)]
     if len(fit) < len(rows):
@@ -99,9 +128,10 @@ def _that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list
     return fit
 
 
-def _model(forms: Forms, recipe: Recipe, log: Log, name: str) -> System:
-    answers = _answers(forms, recipe, log, name) if recipe.task == "chat" else None
-    return System(answers=answers, nats=_nats(forms, recipe))
+def system_of(forms: Forms, recipe: Recipe, log: Log, name: str) -> System:
+    """A decoder to be scored: what its weights pay and, where rows are answered, what its served file says."""
+    answers = _answers(forms, recipe, log, name) if recipe.writes_answers else None
+    return System(answers=answers, nats=_nats(forms, recipe), margins=preferring(forms.weights, recipe))
 
 
 def _answers(
@@ -112,20 +142,8 @@ def _answers(
 
     def answers(prompts: Sequence[tuple[Message, ...]]) -> list[Answer]:
         rendered = [render(tokenizer, prompt, generation_prompt=True) for prompt in prompts]
-        requests = [
-            GenerationRequest(
-                prompt_ids=tuple(prompt.ids),
-                max_tokens=recipe.evaluate.max_new_tokens,
-                stop_ids=tuple(sorted({prompt.stop_id, *tokenizer.eos_ids})),
-            )
-            for prompt in rendered
-        ]
-        file = file_to_serve(forms.served, recipe)
-        with (
-            open_process(file, recipe, slots=SLOTS) as process,
-            log.progress(f"answers of {name}", len(requests)) as progress,
-        ):
-            completions = generate_all(process, requests, on_progress=lambda done, total: progress.advance())
+        most = [recipe.evaluate.max_new_tokens] * len(rendered)
+        completions = answer_all(forms.served, recipe, rendered, max_tokens=most, progress=(log, f"answers of {name}"))
         return [
             Answer(tokenizer.decode(done.token_ids), done.reason == "stop", len(done.token_ids), done.seconds)
             for done in completions
@@ -151,18 +169,3 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
         return [by_row[row.id] for row in rows]
 
     return nats
-
-
-def _cell(metric: str, interval: Interval) -> str:
-    return f"{metric_value(metric, interval.value)} {metric_interval(metric, interval)}"
-
-
-def table(evaluation: Evaluation) -> list[str]:
-    """The scores as lines of a terminal: a system a column, a metric a row, 95 % intervals beside the values."""
-    names = list(evaluation.systems)
-    metrics = list(dict.fromkeys(metric for scores in evaluation.systems.values() for metric in scores.metrics))
-    lines = [f"{'':<16}" + "".join(f"{name:>28}" for name in names)]
-    for metric in metrics:
-        cells = [scores.metrics.get(metric) for scores in evaluation.systems.values()]
-        lines.append(f"{metric:<16}" + "".join(f"{_cell(metric, cell) if cell else '–':>28}" for cell in cells))
-    return lines

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from transformers import PreTrainedModel
 
+from setsail.base.artifact import Artifact
 from setsail.base.recipe import Recipe
-from setsail.data.row import Row
+from setsail.base.recipe_prefer import PREFERENCE
+from setsail.data.row import Row, iterate_rows
+from setsail.evaluate.question import choose_rows
 from setsail.stages.objectives import Lesson
 from setsail.stages.tokenise import Account, Rendering, examples_from
+from setsail.tasks.preference import halves_of
 from setsail.tokens.pack import Example
 from setsail.tokens.render import describe
 from setsail.tokens.tokenizer import Tokenizer
@@ -36,14 +41,32 @@ class Examples:
         return [_supervised_bytes(each, self.tokenizer) for each in self.lesson.drawn(self.examples, SCORING)]
 
 
+def validation_rows(data: Artifact, lesson: Lesson, recipe: Recipe) -> list[Row]:
+    """The rows on which training is validated: a sample of them all, since files often stand sorted by label.
+
+    To rank, the first, since the rows of a query stand together and one part of them says nothing.
+    """
+    rows = iterate_rows(data.file("validation.parquet"))
+    if recipe.task == "rank":
+        return list(islice(rows, lesson.most_validation_rows))
+    return choose_rows(rows, lesson.most_validation_rows, seed=recipe.seed)
+
+
 def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson) -> Examples:
     """Every row as the lesson reads it, nothing left out in silence."""
     account, rendering = Account(), Rendering.of(recipe, lesson.reads, lesson.context)
     return Examples(list(examples_from(rows, tokenizer, rendering, account)), account, tokenizer, lesson)
 
 
-def runs_of(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
-    """The runs of text of an example, each with whether it is learned; where a label is, it comes last."""
+def runs_of(example: Example, tokenizer: Tokenizer, lesson: Lesson) -> list[tuple[str, bool]]:
+    """The runs of text of an example, each with whether it is learned; where a label is, it comes last.
+
+    Of a pair of answers the chosen one is what is learned; the rejected one stands behind it.
+    """
+    if lesson.reads == PREFERENCE:
+        chosen, rejected = halves_of(example)
+        refused = describe(rejected, tokenizer)[-1][0]
+        return [*describe(chosen, tokenizer), (f"\n≻ {refused}", False)]
     runs = describe(example, tokenizer)
     return [*runs, (" → ", False), (example.label, True)] if example.label else runs
 

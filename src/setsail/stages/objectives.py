@@ -1,7 +1,7 @@
 """What each kind of model learns from rows, in one place: a decoder goes on, an encoder fills in, seq2seq writes spans.
 
 A lesson holds everything in which the kinds differ on the way from a row to a loss; what trains and what scores is
-given one and knows no kind. What does not live here: the lesson of telling texts apart (`classifying.py`). The
+given one and knows no kind. What does not live here: the lesson of saying something of a text (`reading.py`). The
 invariant: a batch is a function of the examples, its members and the name of its draw.
 """
 
@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 from setsail.base.device import compute_dtype
 from setsail.base.errors import ModelError, RecipeError
 from setsail.base.recipe import MASK, Kind, Pretrain, Recipe, Spans
+from setsail.compress.check_values import ValueReference
+from setsail.data.row import Row
 from setsail.models.load import load_model
 from setsail.stages.samples import filled, rewritten, written
 from setsail.tasks.registry import PASSAGE
@@ -31,10 +33,11 @@ from setsail.tokens.tokenizer import Tokenizer
 from setsail.train.loss import NEXT_TOKEN
 from setsail.train.masked import MASKED, masked_logits
 from setsail.train.objective import Batch, Objective
+from setsail.train.plan import Plan
 from setsail.train.spans import SPANS, span_logits
 
 Lengths = npt.NDArray[np.int32]  # [examples], in tokens
-Measure = Literal["bits_per_byte", "bits_per_masked_byte", "nats_per_row"]
+Measure = Literal["bits_per_byte", "bits_per_masked_byte", "nats_per_row", "nats_per_pair"]
 
 
 MICRO_BATCH_TOKENS = 1024  # a packed row; larger ones took more memory and were hardly faster (docs/log.md)
@@ -45,16 +48,21 @@ MOST_VALIDATION_ROWS = 32  # enough for a curve; the evaluation at the end takes
 class Lesson:
     """How a kind of model learns from rows.
 
-    `reads` names what makes examples of a row: a task, or "passage". `draw` says which of an example's tokens are
-    learned this time, `arrange` which examples stand together, by the `sizes` that their lengths come to, and `collate`
-    puts them there; `num_targets` counts or expects what gives a loss. `samples` shows what the model makes of a few
-    texts. `logits` are those of a batch's targets by the model's own forward, where the model restores what was hidden.
-    `load` makes the model of a base's folder. `validate` gives figures of examples, `measure` the first of them, where
-    they are not what the text costs. `context` is the most tokens of an example where it is not the recipe's.
+    `reads` names what makes examples of a row: a task, "passage" or "preference". `draw` says which of an example's
+    tokens are learned this time, `arrange` which examples stand together, by the `sizes` that their lengths come to,
+    and `collate` puts them there; `num_targets` counts or expects what gives a loss. `samples` shows what the model
+    makes of a few texts. `logits` are those of a batch's targets by the model's own forward, where the model restores
+    what was hidden. `load` makes the model of a base's folder. `validate` gives figures of examples, `measure` the
+    first of them, where they are not what the text costs. `finish` makes of learned weights those that are saved.
+    `context` is the most tokens of an example where it is not the recipe's.
+
+    `shown` marks what is learned of an example for a person, `explain` says more of a plan, `write_beside` puts files
+    beside the saved weights, and `observe` gives what the trainer says of held-out rows, where the kinds' own ways do
+    not fit.
 
     Units: `measure` is bits per UTF-8 byte of what is learned: of the whole text, or of the part of it that is hidden.
     The second is no smaller scale of the first: what is hidden is told by what stands on both sides of it. Where a row
-    is one thing to learn it is nats per row. `micro_batch_tokens` is the size of a packed row.
+    is one thing to learn it is nats per row or pair. `micro_batch_tokens` is the size of a packed row.
     """
 
     kind: Kind
@@ -70,9 +78,14 @@ class Lesson:
     logits: Callable[[PreTrainedModel, Any], Tensor] | None = None
     load: Callable[[Path], PreTrainedModel] = lambda folder: load_model(folder, dtype=compute_dtype())
     validate: Callable[[PreTrainedModel, Sequence[Example]], Mapping[str, float]] | None = None
+    finish: Callable[[PreTrainedModel], None] = lambda model: None
     context: int | None = None
     micro_batch_tokens: int = MICRO_BATCH_TOKENS
     most_validation_rows: int = MOST_VALIDATION_ROWS
+    shown: Callable[[Example], Example] = lambda example: example
+    explain: Callable[[Plan], list[str]] = lambda plan: []
+    write_beside: Callable[[Path], None] = lambda folder: None
+    observe: Callable[[PreTrainedModel, Sequence[Row], int], ValueReference] | None = None
 
     def batch(self, examples: Sequence[Example], members: Sequence[int], draw: str) -> Batch:
         """The batch of some of the examples, each drawn by its own name."""
@@ -104,6 +117,8 @@ def lesson_of(recipe: Recipe, kind: Kind, tokenizer: Tokenizer) -> Lesson:
     if recipe.pretrain is None:
         what = {"encoder": "an encoder, which fills in and does not answer", "seq2seq": "a seq2seq model"}[kind]
         hint = "write pretrain to go on with plain text, or take a decoder"
+        if kind == "seq2seq":
+            hint += "; with task translate, summarize or rewrite it learns pairs of texts"
         raise RecipeError(f"{recipe.base_name} is {what}: fine-tuning is for decoders", place="base", hint=hint)
     _check_corruption(recipe.pretrain, kind)
     return (_masked if kind == "encoder" else _spans)(recipe, recipe.pretrain, tokenizer)

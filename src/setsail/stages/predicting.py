@@ -1,4 +1,7 @@
-"""Predicting with a classifier's run: texts in, a JSON line with label and probability out."""
+"""Predicting with a run: questions in, JSON lines out; each task says its own.
+
+What a chat model that writes says is made in `pair_predicting.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,61 +10,113 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from setsail.base.artifact import Artifact
-from setsail.base.device import device, move, prepare_device
-from setsail.base.errors import CheckRefused, DataError, UserError
+from setsail.base.device import prepare_device
+from setsail.base.errors import DataError, UserError
 from setsail.base.files import explained_os_errors
 from setsail.base.log import Log
+from setsail.base.recipe import READING_TASKS, Recipe
 from setsail.base.recipe_file import load_recipe
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
-from setsail.models.plain_classifier import PlainClassifier, load_plain
-from setsail.tasks.classify import predict
+from setsail.models.weights import read_json
+from setsail.stages.checked import refuse_unchecked
+from setsail.stages.graph import gathered, libraries, write_graph
+from setsail.stages.pair_predicting import written_lines
+from setsail.stages.predictors import PREDICTORS, load_predictor, predicts
+from setsail.tasks.prediction import (
+    Fields,
+    Line,
+    Predictor,
+    Question,
+    answers_of,
+    example_of,
+    lines_of,
+    question_of,
+)
 
-TEXTS_AT_ONCE = 32
 
+def predict_with_run(
+    path: Path,
+    text: str | None = None,
+    *,
+    file: Path | None = None,
+    every: bool = False,
+    query: str | None = None,
+    graph: Path | None = None,
+) -> None:
+    """Prints a line for each question, with `cut` where a text's end did not fit the context.
 
-def predict_with_run(path: Path, text: str | None = None, *, file: Path | None = None, every: bool = False) -> None:
-    """Prints a line for each text: `text`, `label`, `probability`; `cut` where its end did not fit the context.
-
-    `file` has a text on each line, "-" is stdin. `every` adds the probability of each label.
+    A question is a text; or, where the task asks for more than a text, a JSON object with its columns, such as
+    `{"question": …, "context": …}`. `file` has one on each line, "-" is stdin. What is said is the task's: labels and
+    their probability, with `every` those of each label; an encoder of vectors says `vector`; a ranker orders the texts
+    for `query` and says `score`; a task that writes says `output`. Relations are also gathered as files in `graph`.
 
     Raises:
-        UserError: neither a text nor a file, or both; a run that classifies nothing.
+        UserError: neither a text nor a file, or both; a run that predicts nothing; a question that lacks a part.
         CheckRefused: the model was not checked, or the check found a breach.
+        SystemRefusal: a graph is asked for and the extra that writes it is not installed.
     """
     if (text is None) == (file is None):
         raise UserError("give a text or a file of them", hint='setsail predict RUN "text", or --file texts.txt')
     run = Run(path)
     trained = run.artifact("finetune")
     recipe = load_recipe(path / "recipe.yaml").recipe
-    if recipe.task != "classify":
+    if recipe.task not in (*PREDICTORS, *WRITING_TASKS):
         hint = f"setsail chat {path}, or setsail serve {path}"
-        raise UserError(f"this run has no labels to predict: its task is {recipe.task}", place=str(path), hint=hint)
-    _refuse_unchecked(run, trained)
+        raise UserError(f"this run has nothing to predict: its task is {recipe.task}", place=str(path), hint=hint)
+    if (query is not None) != (recipe.task == "rank"):
+        wrong = "the texts are ordered for a query: say it" if query is None else "only a ranker is asked a query"
+        raise UserError(wrong, place=str(path), hint='setsail predict RUN --query "what is asked" --file texts.txt')
+    if graph is not None and recipe.task != "relate":
+        hint = "leave --graph out, or name a run of task: relate"
+        told = f"a graph is made of relations; the task of this run is {recipe.task}"
+        raise UserError(told, place=str(path), hint=hint)
+    written_by = None if graph is None else libraries()
+    refuse_unchecked(run, trained, part="trained")
     texts = [text] if text is not None else list(_lines(file or Path("-")))
     prepare_device(recipe.seed)
-    classifier = load_plain(trained.path)
-    move(classifier.model, device())
-    num_cut = 0
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        for line in _predicted(classifier, texts[start : start + TEXTS_AT_ONCE], every):
-            num_cut += line.get("cut", False) is True
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+    num_cut, said = 0, []
+    for line in _said(run, recipe, texts, every=every, query=query):
+        num_cut += line.get("cut", False) is True
+        said += [line] if written_by else []
+        print(json.dumps(line, ensure_ascii=False), flush=True)
     if num_cut:
-        Log().say(
-            f"! {num_cut} of {len(texts)} texts are longer than {classifier.context} tokens; their end was not read"
-        )
+        context = read_json(trained.file("tokenizer_config.json"))["model_max_length"]
+        Log().say(f"! {num_cut} of {len(texts)} texts are longer than {context} tokens; their end was not read")
+    if graph is not None and written_by is not None:
+        triples = gathered(said)
+        names = write_graph(triples, graph, written_by)
+        Log().say(f"graph  {len(triples)} relations of {len(texts)} texts in {graph}/: {', '.join(names)}")
 
 
-def _predicted(classifier: PlainClassifier, texts: list[str], every: bool) -> Iterator[dict[str, object]]:
-    for text, logits in zip(texts, classifier.logits(texts, at_once=TEXTS_AT_ONCE), strict=True):
-        found = predict(logits, classifier.labels)
-        line: dict[str, object] = {"text": text, "label": found.label, "probability": round(found.probability, 6)}
-        if every:
-            line["probabilities"] = {label: round(value, 6) for label, value in found.probabilities.items()}
-        if len(classifier.ids(text)) > classifier.context:
-            line["cut"] = True
-        yield line
+def _said(run: Run, recipe: Recipe, texts: list[str], *, every: bool, query: str | None) -> Iterator[Line]:
+    if not predicts(run, recipe):
+        return written_lines(run.artifact("gguf"), recipe, texts)
+    predictor = load_predictor(run, recipe)
+    asked: list[str | Fields] = list(texts)
+    if recipe.task in READING_TASKS:
+        asked = [_columns(each) for each in texts]
+    elif query is not None:
+        asked = [{"query": query, "text": each} for each in texts]
+    questions = [_question(predictor, each, number) for number, each in enumerate(asked, start=1)]
+    return lines_of(predictor, answers_of(predictor, questions), every=every)
+
+
+def _columns(text: str) -> str | Fields:
+    """The columns of a question that is written as a JSON object; any other text, also one that begins like one."""
+    try:
+        fields = json.loads(text) if text.lstrip().startswith("{") else None
+    except ValueError:
+        return text
+    return fields if isinstance(fields, dict) else text
+
+
+def _question(predictor: Predictor, asked: str | Fields, number: int) -> Question:
+    try:
+        return question_of(predictor, asked)
+    except UserError as error:
+        hint = f"setsail predict RUN '{example_of(predictor)}'"
+        raise UserError(error.message, place=f"line {number}", hint=hint) from error
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -72,11 +127,3 @@ def _lines(file: Path) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise DataError(f'"{file}" is not UTF-8: {error}', hint="iconv -f GB18030 -t UTF-8 FILE") from error
     return (line for line in whole.splitlines() if line.strip())
-
-
-def _refuse_unchecked(run: Run, trained: Artifact) -> None:
-    again = "setsail run RECIPE checks it"
-    if "check" not in run.current():
-        raise CheckRefused("this model was never checked against the trainer", place=str(run.path), hint=again)
-    if run.artifact("check").manifest.parents.get("trained") != trained.id:
-        raise CheckRefused("the check speaks of another model than the one here", place=str(run.path), hint=again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,10 @@ from setsail.data.row import Row
 from setsail.evaluate.question import choose_rows, question_of
 from setsail.stages.examples import nats_of
 from setsail.stages.objectives import Lesson, lesson_of
-from setsail.tasks.registry import find_task
+from setsail.tasks.registry import find_example, find_task
 from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example
-from setsail.tokens.render import render, render_text
+from setsail.tokens.render import as_plain, render, render_text
 from setsail.tokens.tokenizer import Tokenizer
 
 
@@ -55,8 +55,9 @@ def _answer(*, prompt_ids: list[int], text_ids: list[int], first: Mapping[str, f
 
 
 def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> tuple[Probe, ...]:
-    """Up to `check.prompts` held-out rows that fit the context, as training renders them."""
+    """Up to `check.prompts` held-out rows that fit the context, as training renders them; tools in them as text."""
     task = find_task(recipe.task)
+    rows = [replace(row, messages=tuple(map(dict, as_plain(tokenizer, row.messages)))) for row in rows]
     fitting = [row for row in rows if fits(row, tokenizer, recipe)]
     chosen = choose_rows(fitting, recipe.check.prompts, seed=recipe.seed)
     probes = []
@@ -79,8 +80,8 @@ def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> 
 
 
 def fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
-    """Whether a row goes into the context whole."""
-    made = find_task(recipe.task).example(row, tokenizer, recipe.training.context, "drop")
+    """Whether a row goes into the context whole; a pair, with either answer."""
+    made = find_example(recipe.reads)(row, tokenizer, recipe.training.context, "drop")
     return not isinstance(made, Dropped)
 
 

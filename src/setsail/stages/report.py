@@ -11,6 +11,7 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.machine import memory_bytes, num_cores, processor_name, versions
 from setsail.base.recipe import Finetune
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.page.build import PAGE
 from setsail.data.page.build import build as build_data_page
@@ -21,13 +22,18 @@ from setsail.evaluate.report import facts
 from setsail.evaluate.report.build import build as build_report
 from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.check import RESULT
-from setsail.stages.classifying import lesson_on
 from setsail.stages.examples import SCORING, examples_of, runs_of
+from setsail.stages.mixing import ACCOUNT, MixAccount, explain
+from setsail.stages.reading import lesson_on
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.training import SAMPLES
 from setsail.train.journal import read_journal
 
 NUM_SHOWN = 3
+SEARCH_COMMANDS = {
+    "embed": ('"text"', "the vector of a text, or --file with many"),
+    "rank": ('--query "what is asked" --file texts.txt', "order texts by how well they answer"),
+}
 
 
 def make_report(voyage: Voyage, made: Mapping[str, Artifact]) -> Artifact:
@@ -66,8 +72,17 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
 
 def _commands(voyage: Voyage, made: Mapping[str, Artifact]) -> tuple[facts.Command, ...]:
     again = facts.Command(f"setsail run {voyage.loaded.path}", "sail again; what has not changed is skipped")
-    if voyage.recipe.task == "classify":
-        return facts.Command(f'setsail predict {voyage.run.path} "text"', "label a text, or --file with many"), again
+    serve = facts.Command(f"setsail serve {voyage.run.path}", "the same over HTTP: POST /predict")
+    if voyage.recipe.task in SEARCH_COMMANDS:
+        options, meaning = SEARCH_COMMANDS[voyage.recipe.task]
+        return facts.Command(f"setsail predict {voyage.run.path} {options}", meaning), serve, again
+    if voyage.recipe.is_reading:
+        predict = facts.Command(f'setsail predict {voyage.run.path} "text"', "label a text, or --file with many")
+        return predict, serve, again
+    if voyage.recipe.task in WRITING_TASKS and kind_of_base(made["base"]) == "seq2seq":
+        predict = facts.Command(f'setsail predict {voyage.run.path} "text"', "write for a text, or --file with many")
+        load = facts.Command(how_to_load(made), "in Python: load it with plain transformers")
+        return predict, serve, load, again
     if kind_of_base(made["base"]) != "decoder":
         return (facts.Command(how_to_load(made), "in Python: load it with plain transformers"), again)
     return (
@@ -88,11 +103,12 @@ def how_to_load(made: Mapping[str, Artifact]) -> str:
 def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
     summary = made["data"].metrics
     tokenizer = tokenizer_of(made["base"])
-    rows = list(islice(iterate_rows(made["data"].file("train.parquet")), NUM_SHOWN * 4))
+    learned = made.get("candidates", made["data"])
+    rows = list(islice(iterate_rows(learned.file("train.parquet")), NUM_SHOWN * 4))
     origin = {row.id: row.origin for row in rows}
-    lesson = lesson_on(voyage.recipe, made["base"], made["data"], tokenizer)
+    lesson = lesson_on(voyage.recipe, made["base"], learned, tokenizer)
     fitting = examples_of(rows, tokenizer, voyage.recipe, lesson).examples
-    shown = lesson.drawn(fitting[:NUM_SHOWN], SCORING)
+    shown = [lesson.shown(example) for example in lesson.drawn(fitting[:NUM_SHOWN], SCORING)]
     return facts.DataFacts(
         source=voyage.recipe.data.source,
         page=PAGE,
@@ -100,13 +116,20 @@ def _data(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.DataFacts:
         dropped=summary["dropped"],
         changed=summary["changed"],
         redacted=summary["redacted"],
-        findings=tuple(summary["findings"]),
+        findings=(*summary["findings"], *_mixed_in(voyage, made)),
         split=summary["sizes"],
         rendered=tuple(
-            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(runs_of(example, tokenizer)))
+            facts.RenderedRow(example.row_id, origin[example.row_id], tuple(runs_of(example, tokenizer, lesson)))
             for example in shown
         ),
     )
+
+
+def _mixed_in(voyage: Voyage, made: Mapping[str, Artifact]) -> tuple[str, ...]:
+    mix = voyage.recipe.training.mix
+    if mix is None:
+        return ()
+    return (explain(MixAccount(**json.loads(made["mix"].file(ACCOUNT).read_text("utf-8"))), mix.source),)
 
 
 def _training(voyage: Voyage, trained: Artifact) -> facts.TrainingFacts:

@@ -30,8 +30,7 @@ from setsail.models.kinds import AUTO_CLASSES
 from setsail.models.load import load_model
 from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.check import refuse_or_write
-from setsail.stages.data import read_parts
-from setsail.stages.evaluate import table
+from setsail.stages.exam import Exam, make_exam
 from setsail.stages.examples import SCORING, Examples, examples_of, nats_of
 from setsail.stages.objectives import Lesson, lesson_of
 from setsail.stages.probes import Reference
@@ -42,6 +41,7 @@ from setsail.tokens.pack import NOT_SUPERVISED, Example
 from setsail.tokens.tokenizer import Tokenizer
 
 COMPARISONS = (("tuned", "unigram"), ("tuned", "base"))
+TOKENIZER_FILE = "tokenizer.json"
 NUM_FIRST = 64  # tokens of the first distribution that are kept
 
 
@@ -53,30 +53,29 @@ class _Passage:
     text: str
     messages: tuple[Mapping[str, str], ...] = ()
     label: str = ""
+    target: str = ""
 
 
-def make_restoration_evaluation(voyage: Voyage, data: Artifact, base: Artifact, saved: Artifact) -> Artifact:
+def make_restoration_evaluation(voyage: Voyage, exam: Exam, base: Artifact, saved: Artifact) -> Artifact:
     """Bits per masked byte on held-out rows: the model's, its base's and word frequency's, with a verdict in words."""
     recipe = voyage.recipe
-
-    def build(draft: Path) -> Mapping[str, Any]:
-        evaluation = _evaluate(voyage, data, draft, base=base, saved=saved)
-        for line in table(evaluation):
-            voyage.log.say(f"  {line}")
-        voyage.log.say(f"  {evaluation.verdict}")
-        return {"verdict": evaluation.verdict, "decision": evaluation.decision, "num_rows": evaluation.num_rows}
-
-    settings = {
-        "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "pretrain": recipe.training.model_dump(mode="json", include={"context", "mask", "spans"}),
-        "near": recipe.data.near_duplicates,
-        "seed": recipe.seed,
-    }
-    return make(voyage, StageSpec("evaluate", settings, {"data": data, "base": base, "tuned": saved}, {}), build)
+    return make_exam(
+        voyage,
+        exam,
+        lambda draft: _evaluate(voyage, exam, draft, base=base, saved=saved),
+        settings={
+            "evaluate": recipe.evaluate.model_dump(mode="json"),
+            "pretrain": recipe.training.model_dump(mode="json", include={"context", "mask", "spans"}),
+            "near": recipe.data.near_duplicates,
+            "seed": recipe.seed,
+        },
+        models={"base": base, "tuned": saved, **exam.others("merged")},
+        version=2,
+    )
 
 
-def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Artifact, saved: Artifact) -> Evaluation:
-    recipe, parts = voyage.recipe, read_parts(data)
+def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Artifact, saved: Artifact) -> Evaluation:
+    recipe, parts = voyage.recipe, exam.parts()
     prepare_device(recipe.seed)
     tokenizer = tokenizer_of(saved)
     lesson = lesson_of(recipe, kind_of_base(base), tokenizer)
@@ -93,7 +92,11 @@ def _evaluate(voyage: Voyage, data: Artifact, draft: Path, *, base: Artifact, sa
         "base": System(masked_nats=_paid_by(base, test, lesson)),
         "unigram": System(masked_nats=_paid_by_frequency(train, test, tokenizer, lesson)),
     }
-    plan = Plan(COMPARISONS, recipe.evaluate.samples, recipe.evaluate.resamples, recipe.seed)
+    for name, other in exam.others("merged").items():
+        if other.file(TOKENIZER_FILE).read_bytes() != saved.file(TOKENIZER_FILE).read_bytes():
+            raise exam.unlike("another tokenizer", "hides other pieces of a text")
+        systems[name] = System(masked_nats=_paid_by(other, test, lesson))
+    plan = Plan(exam.compared(COMPARISONS), recipe.evaluate.samples, recipe.evaluate.resamples, recipe.seed)
     masked_bytes = [round(num_bytes) for num_bytes in _by_row(test, test.num_bytes, rows)]
     return evaluate(systems, rows, draft, plan=plan, contamination=contamination, masked_bytes=masked_bytes)
 

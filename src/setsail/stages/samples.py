@@ -46,14 +46,14 @@ def written(
             pad_token_id=prompt.stop_id,
             **settings,
         )
-        between = " → " if task == "chat" else ""
+        between = "" if task == "text" else " → "
         texts.append(beginning + between + tokenizer.decode(output[0, ids.shape[1] :].tolist()))
     return texts
 
 
 def _rendered(tokenizer: Tokenizer, beginning: str, task: str) -> Rendered:
     """As training renders it: a question to the assistant, or the beginning of a text."""
-    if task == "chat":
+    if task != "text":
         return render(tokenizer, [{"role": "user", "content": beginning}], generation_prompt=True)
     return render_text(tokenizer, beginning, generation_prompt=True)
 

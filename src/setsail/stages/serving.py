@@ -1,4 +1,4 @@
-"""Serving a run: the tuned model and its base behind one door, and only what the check has passed."""
+"""Serving a run: what writes and its base behind one door, or what predicts; and only what the check has passed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,42 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from setsail.base.artifact import Artifact
+from setsail.base.device import prepare_device
 from setsail.base.environment import read_environment, without_key
-from setsail.base.errors import EXIT_DONE, CheckRefused, SystemRefusal, UserError
+from setsail.base.errors import EXIT_DONE, SystemRefusal, UserError
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import load_recipe
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
+from setsail.base.target import spans_of
+from setsail.data.pairs import query_of, text_of
+from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
+from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
 from setsail.serve.models import ServedModel
+from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
+from setsail.serve.service import Served
 from setsail.stages.base import refuse_to_write_text, tokenizer_of
+from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.predictors import load_predictor, predicts
+from setsail.tasks.prediction import Predictor
 
+# What runs are, and do, whose models do not converse.
+DOES = {
+    "classify": "a classifier: it gives a text a label",
+    "regress": "an encoder: it gives a text a score",
+    "tag": "an encoder: it marks parts of a text",
+    "relate": "an encoder: it says how two names have to do with one another",
+    "answer": "an encoder: it finds answers in a text",
+    "embed": "an encoder: it gives a text a vector",
+    "rank": "a ranker: it scores texts for a query",
+    **dict.fromkeys(WRITING_TASKS, "an encoder-decoder: it writes a text for a text"),
+}
+LONGEST_SHOWN = 300  # characters of an answer
 _LEAVE_SECONDS = 40.0
 
 
@@ -32,19 +55,28 @@ def read_run(path: Path) -> tuple[Run, Recipe]:
     """A run that can be talked to, and its resolved recipe.
 
     Raises:
-        UserError: a classifier, which answers with labels.
+        UserError: a model that predicts: it answers with labels, vectors, scores, or a text for a text.
+        ModelError: a model that restores hidden text.
     """
-    run = Run(path)
-    if (path / "recipe.yaml").exists() and load_recipe(path / "recipe.yaml").recipe.task == "classify":
+    run, recipe = _opened(path)
+    if predicts(run, recipe):
         raise UserError(
-            "this run is a classifier: it gives a text a label, and cannot be served or talked to yet",
+            f"this run is {DOES[recipe.task]}, and cannot be talked to",
             place=str(path),
-            hint=f'setsail predict {path} "your text"',
+            hint=f'setsail predict {path} "your text", or setsail serve {path}',
         )
     if "base" in run.current():
         refuse_to_write_text(run.artifact("base", verify=False))
     run.artifact("gguf", verify=False)
-    return run, load_recipe(path / "recipe.yaml").recipe
+    return run, recipe
+
+
+def _opened(path: Path) -> tuple[Run, Recipe]:
+    """A run and its resolved recipe. Raises: ArtifactError where nothing has been made yet."""
+    run, file = Run(path), path / "recipe.yaml"
+    if not file.exists():
+        run.artifact("base", verify=False)
+    return run, load_recipe(file).recipe
 
 
 def serve_run(
@@ -61,40 +93,65 @@ def serve_run(
         CheckRefused: the model was not checked, or the check found a breach.
         SystemRefusal: the port is taken.
     """
-    run, recipe = read_run(path)
+    run, recipe = _opened(path)
+    is_predictor = predicts(run, recipe)
+    if not is_predictor:
+        read_run(path)
     settings = recipe.serve.model_copy(update={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
     key = read_environment().api_key
     key_sha256 = hashlib.sha256(key.encode()).hexdigest() if key else None
     refuse_open_door(settings, key_sha256)
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
-    tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
-    if not before_check:
-        refuse_unchecked(run, tuned)
     log = Log()
-    models = {
-        recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
-        "base": _served(base, recipe, "base", engine, log=log, lazily=True),
-    }
+    open_models = served_predictor if is_predictor else served_writers
+    models = open_models(run, recipe, engine, log=log, before_check=before_check)
 
     def listening(address: str) -> None:
         print(address, flush=True)
-        log.say(_what_to_do(address, recipe.name))
+        log.say(_what_to_do(address, recipe, models[recipe.name]))
 
     serve(models, settings, api_key_sha256=key_sha256, on_listening=listening)
     return EXIT_DONE
 
 
-def refuse_unchecked(run: Run, served: Artifact) -> None:
-    """Raises:
-    CheckRefused: when no passed check speaks of exactly these files.
-    """
-    stages = run.current()
-    again = "setsail run RECIPE checks it"
-    if "check" not in stages:
-        raise CheckRefused("this model was never checked against the trainer", place=str(run.path), hint=again)
-    check = run.artifact("check")
-    if check.manifest.parents.get("served") != served.id:
-        raise CheckRefused("the check speaks of another model than the one here", place=str(run.path), hint=again)
+def served_writers(
+    run: Run, recipe: Recipe, engine: str | None = None, *, log: Log, before_check: bool = False
+) -> dict[str, Served]:
+    """The tuned model, and its base on first use."""
+    tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
+    if not before_check:
+        refuse_unchecked(run, tuned)
+    return {
+        recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
+        "base": _served(base, recipe, "base", engine, log=log, lazily=True),
+    }
+
+
+def served_predictor(
+    run: Run, recipe: Recipe, engine: str | None = None, *, log: Log, before_check: bool = False
+) -> dict[str, Served]:
+    """The one model, loaded."""
+    if (engine or recipe.serve.engine) not in ("auto", "torch"):
+        told = f"the engine {engine or recipe.serve.engine} runs models that converse; this run is {DOES[recipe.task]}"
+        raise UserError(told, place=str(run.path), hint="leave --engine and serve.engine out, or say torch")
+    trained = run.artifact("finetune")
+    if not before_check:
+        refuse_unchecked(run, trained, part="trained")
+
+    def load() -> Predictor:
+        prepare_device(recipe.seed)
+        return load_predictor(run, recipe)
+
+    log.say(f"  {recipe.name}: {trained.path} by torch ({DOES[recipe.task]})")
+    served = ServedPredictor(
+        name=recipe.name,
+        engine=PredictorThread(load).start(),
+        created=int(trained.path.stat().st_mtime),
+        lineage=trained.id[:12],
+        does=DOES[recipe.task],
+        description=f"{recipe.task} by torch",
+    )
+    return {recipe.name: served}
 
 
 def _served(
@@ -111,6 +168,8 @@ def _served(
         lineage=artifact.id[:12],
         description=f"{file.path.name} by {file.engine}",
         start=process.start if lazily else None,
+        task=recipe.task,
+        system=recipe.data.system or "",
     )
     if not lazily:
         log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
@@ -118,13 +177,19 @@ def _served(
     return model
 
 
-def _what_to_do(address: str, name: str) -> str:
-    ask = json.dumps({"model": name, "messages": [{"role": "user", "content": "…"}]}, ensure_ascii=False)
+def _what_to_do(address: str, recipe: Recipe, model: Served) -> str:
+    if isinstance(model, ServedPredictor):
+        path, ask = "/predict", model.example
+        api = f"  API         {' '.join(address + each for each in model.paths)}\n"
+    else:
+        path, ask = "/v1/chat/completions", {"model": recipe.name, "messages": [{"role": "user", "content": "…"}]}
+        api = (
+            f"  chat page   {address}/\n"
+            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}", or "base")\n'
+        )
+    body = json.dumps(ask, ensure_ascii=False)
     return (
-        f"  chat page   {address}/\n"
-        f'  API         {address}/v1   (any OpenAI client; model "{name}", or "base")\n'
-        f"  try         curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{ask}'\n"
-        f"  stop        Ctrl-C"
+        f"{api}  try         curl {address}{path} -H 'Content-Type: application/json' -d '{body}'\n  stop        Ctrl-C"
     )
 
 
@@ -161,17 +226,46 @@ def serve_after_voyage(path: Path) -> None:
     if sys.stdin.isatty() and sys.stdout.isatty() and read_environment().interactive_allowed:
         serve_run(path)
         return
-    read_run(path)
+    run, recipe = _opened(path)
+    is_predictor = predicts(run, recipe)
+    if not is_predictor:
+        read_run(path)
     log = Log()
-    question = _first_question(Run(path))
+    asked = _first_asked(run, recipe) if is_predictor else _first_question(run)
     with served_apart(path) as address, Client(address) as client:
         client.wait_until_ready()
-        model = client.models()[0]["id"]
-        answer = client.chat([{"role": "user", "content": question}], model=model, temperature=0, max_tokens=120)
+        answer = _predicted(client, asked) if isinstance(asked, dict) else _answered(client, asked)
     log.say("no terminal here, so one real request instead of a server that waits:")
-    log.say(f"  asked     {question}")
-    log.say(f"  answered  {answer.text.strip()}  [{answer.num_tokens} tokens, {answer.finish_reason}]")
-    log.say(f"next   setsail serve {path}   then open http://127.0.0.1:8000")
+    log.say(f"  asked     {json.dumps(asked, ensure_ascii=False) if isinstance(asked, dict) else asked}")
+    log.say(f"  answered  {answer}")
+    then = "post to http://127.0.0.1:8000/predict" if is_predictor else "open http://127.0.0.1:8000"
+    log.say(f"next   setsail serve {path}   then {then}")
+
+
+def _answered(client: Client, question: str) -> str:
+    model = client.models()[0]["id"]
+    answer = client.chat([{"role": "user", "content": question}], model=model, temperature=0, max_tokens=120)
+    return f"{answer.text.strip()}  [{answer.num_tokens} tokens, {answer.finish_reason}]"
+
+
+def _predicted(client: Client, asked: dict[str, object]) -> str:
+    line = json.dumps(client.predict(asked)[0], ensure_ascii=False)
+    return line if len(line) <= LONGEST_SHOWN else line[:LONGEST_SHOWN] + " …"
+
+
+def _first_asked(run: Run, recipe: Recipe) -> dict[str, object]:
+    """A body of `/predict` that asks the first row of the held-out test."""
+    row: Row = next(iterate_rows(run.artifact("data").file("test.parquet")))
+    if recipe.task == "rank":
+        return {"query": query_of(row), "texts": [text_of(row)]}
+    if recipe.task == "embed":
+        return {"inputs": [text_of(row)]}
+    if recipe.task == "answer":
+        return {"inputs": [{message["role"]: message["content"] for message in row.messages}]}
+    if recipe.task == "relate":
+        places = {span.label: [span.start, span.end] for span in spans_of(row.target)}
+        return {"inputs": [{"text": row.text, **places}]}
+    return {"inputs": [row.text or row.messages[-2]["content"]]}
 
 
 def _first_question(run: Run) -> str:

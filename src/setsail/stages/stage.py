@@ -16,6 +16,7 @@ from setsail.base.log import Log, duration
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe
 from setsail.base.run import Run
+from setsail.stages.lookout import NOBODY, Lookout
 from setsail.train.parallel import ALONE, World
 
 
@@ -27,6 +28,7 @@ class Voyage:
     run: Run
     log: Log
     world: World = ALONE
+    lookout: Lookout = NOBODY
 
     @property
     def recipe(self) -> Recipe:

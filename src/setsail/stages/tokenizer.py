@@ -98,7 +98,9 @@ def _trained(
 ) -> tuple[Loaded, dict[str, Any]]:
     """A tokenizer learned from the rows; with the measured curve where the size was chosen."""
     texts, context, base = _texts(data, "train"), voyage.recipe.training.context, voyage.recipe.base
-    if isinstance(base, New) and wanted.vocabulary is not None:  # what could be refused, before what takes time
+    if (
+        isinstance(base, New) and not base.is_small and wanted.vocabulary is not None
+    ):  # what could be refused, before what takes time
         derive(base.kind, base.new, vocabulary=wanted.vocabulary, context=context)
     vocabulary = wanted.vocabulary or (size.SIZES[-1] if wanted.kind == "bpe" else size.CHOSEN_FOR_PIECES)
     if wanted.kind != "bpe":
@@ -109,7 +111,7 @@ def _trained(
             else train_wordpiece(texts, marks, vocabulary=vocabulary, min_frequency=wanted.min_frequency)
         )
         return write_tokenizer(backend, marks, draft, context=context), {}
-    marks = marks_of(base.kind if isinstance(base, New) else "decoder", wanted.special_tokens)
+    marks = marks_of(base.family if isinstance(base, New) else "decoder", wanted.special_tokens)
     cut = PRE_TOKENIZERS[NEW_PRE_TOKENIZER]()
     learned = learn_bpe(texts, marks, vocabulary=vocabulary, pre_tokenizer=cut, min_frequency=wanted.min_frequency)
     more: dict[str, Any] = {}
@@ -127,7 +129,7 @@ def _trained(
 def _embedding_share(voyage: Voyage, vocabulary: int) -> float:
     """What share of the parameters of the recipe's model the embeddings of so many words are; 1 where no layer fits."""
     base = voyage.recipe.base
-    kind, wanted = (base.kind, base.new) if isinstance(base, New) else ("decoder", MODEL_WITHOUT_BASE)
+    kind, wanted = (base.family, base.new) if isinstance(base, New) else ("decoder", MODEL_WITHOUT_BASE)
     try:
         shape = derive(kind, wanted, vocabulary=vocabulary, context=voyage.recipe.training.context)
     except RecipeError:

@@ -24,6 +24,7 @@ from setsail.base.errors import DamagedArtifact, SetsailError, SystemRefusal
 from setsail.base.log import size
 from setsail.base.machine import num_cores
 from setsail.data.row import num_row_groups
+from setsail.stages.mixing import count_mixed_in, explain_counts
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import (
     Account,
@@ -78,7 +79,10 @@ def make_tokens(
             shutil.rmtree(folder)
         store = open_store(draft)
         voyage.log.say(f"  {len(store):,} examples of {store.num_tokens:,} tokens, {size(_num_bytes(draft))}")
-        return {"num_examples": len(store), "num_tokens": store.num_tokens}
+        mixed_in = count_mixed_in(data, store)
+        for line in explain_counts(mixed_in):
+            voyage.log.say(f"  {line}")
+        return {"num_examples": len(store), "num_tokens": store.num_tokens, **mixed_in}
 
     def make_store(draft: Path) -> None:
         rows = data.file("train.parquet")

@@ -22,7 +22,7 @@ from setsail.base.run import Run
 from setsail.data.keep_out import forgotten_ids
 from setsail.data.row import row_id
 from setsail.data.trace import Change, Stand, find_in, record_at, rows_about, walk
-from setsail.stages.data import make_data
+from setsail.stages.data import ASKED, make_data
 from setsail.stages.stage import Voyage
 
 _SHOWN_CHARACTERS = 400
@@ -110,7 +110,8 @@ def _stale(run: Run, held: Sequence[Held]) -> list[Path]:
     """The folders that hold rows which are now forgotten, and those of unfinished work, which may."""
     still = [one for one in held if any(stand.reason != "forgotten" for stand in one.stands)]
     folders = {artifact.path for one in still for artifact in (one.data, *one.descendants)}
-    return sorted({*folders, *run.path.glob("*.partial")})
+    drafts = (path for pattern in ("*.partial", "tune/*.partial", "tune/trials") for path in run.path.glob(pattern))
+    return sorted({*folders, *drafts})
 
 
 def _ids_of(loaded: LoadedRecipe, run: Run, names: Sequence[str], person: str | None) -> list[str]:
@@ -145,7 +146,7 @@ def _holding(run: Run, names: Collection[str]) -> list[Held]:
     artifacts = list(_artifacts(run))
     held = []
     for artifact in artifacts:
-        if artifact.manifest.kind == "data":
+        if artifact.manifest.kind in ("data", ASKED):
             stands = find_in(artifact.path, names)
             if stands:
                 held.append(Held(artifact, tuple(stands), tuple(_descendants(artifact, artifacts))))
@@ -153,7 +154,7 @@ def _holding(run: Run, names: Collection[str]) -> list[Held]:
 
 
 def _artifacts(run: Run) -> Iterator[Artifact]:
-    for manifest in sorted(run.path.glob(f"*/{MANIFEST}")):
+    for manifest in sorted([*run.path.glob(f"*/{MANIFEST}"), *run.path.glob(f"tune/*/{MANIFEST}")]):
         try:
             yield open_artifact(manifest.parent, verify=False)
         except ArtifactError:

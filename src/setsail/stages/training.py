@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +23,31 @@ from setsail.base.artifact import Artifact
 from setsail.base.device import device, move, prepare_device
 from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
-from setsail.base.log import duration
-from setsail.base.recipe import Finetune, New, Pretrain
+from setsail.base.recipe import ENCODER_TASKS, Finetune, New, Pretrain, Recipe
+from setsail.base.recipe_prefer import PREFERENCE
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.question import choose_rows
-from setsail.models.classifier import limit_length
 from setsail.models.fused import fuse, unfuse
 from setsail.models.kernels.library import must_compile, why_not
 from setsail.models.load import save_model
 from setsail.models.lora import add_lora, save_adapter
+from setsail.models.reader import limit_length
 from setsail.models.weights import weights_sha256
 from setsail.stages.base import LEARNING_RATES, tokenizer_of
-from setsail.stages.classifying import lesson_on, observe_classifier, tell_limits
-from setsail.stages.examples import Examples, examples_of, nats_of, runs_of
+from setsail.stages.examples import Examples, examples_of, nats_of, runs_of, validation_rows
 from setsail.stages.objectives import Lesson
+from setsail.stages.pairing import observe_pairing_trainer
+from setsail.stages.preferring import make_reference, with_known_margins
 from setsail.stages.probes import observe_trainer
+from setsail.stages.reading import lesson_on, observe_reader, tell_limits
 from setsail.stages.restoration import observe_restoring_trainer
 from setsail.stages.samples import refuse_samples_without_mask
+from setsail.stages.spent import VALIDATION, in_words, what_was_spent
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import Account
 from setsail.stages.tokens import account_of, make_tokens
 from setsail.stages.tracking import FOLDER, tracked
-from setsail.tasks.registry import PASSAGE
+from setsail.tasks.registry import PAIRS, PASSAGE, READINGS
 from setsail.tokens.shares import shared_bins
 from setsail.tokens.steps import Packing, Steps, steps_of
 from setsail.tokens.store import Store, open_store
@@ -59,11 +61,11 @@ from setsail.train.loop import Step, TrainingDiverged
 from setsail.train.objective import Batch
 from setsail.train.optimizer import MasterWeights, build_optimizer
 from setsail.train.parallel import Order
-from setsail.train.plan import Plan, describe, make_plan, peak_bytes, probe
+from setsail.train.plan import Plan, describe, make_plan, probe
 from setsail.train.resume import CHECKPOINTS, STEPS, Course, follow, restore, train_resumably
 from setsail.train.schedule import default_learning_rate, schedule
 
-PLAN, VALIDATION, TRAINING, REFERENCE = "plan.json", "validation.jsonl", "training.json", "reference.json"
+PLAN, TRAINING, REFERENCE = "plan.json", "training.json", "reference.json"
 SAMPLES = "samples.jsonl"
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step
@@ -94,7 +96,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
 
     def build(draft: Path) -> Mapping[str, Any]:
         if not (draft / REFERENCE).exists():
-            tokens = _tokens(voyage, base, data)
+            tokens = prepare_tokens(voyage, base, data)
             voyage.world.order("learn", base=str(base.path), data=str(data.path), tokens=str(tokens.path))
             _learn(_load_task(voyage, base, data, tokens), draft)
         shutil.rmtree(draft / CHECKPOINTS, ignore_errors=True)
@@ -111,6 +113,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
         },
         parents={"base": base, "data": data},
         facts={},
+        version=2,  # validated on a sample of the validation rows, not on the first of them
         resumable=True,
     )
     return make(voyage, spec, build)
@@ -126,15 +129,16 @@ class _Attempt:
     start: int
 
 
-def _tokens(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
+def prepare_tokens(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
     """The store that is trained on; what the recipe asks in vain is refused before anything is tokenised."""
     tokenizer = tokenizer_of(base)
     lesson = lesson_on(voyage.recipe, base, data, tokenizer)
-    if voyage.recipe.task == "classify":
+    if voyage.recipe.task in ENCODER_TASKS:
         tell_limits(voyage, lesson, data, tokenizer)
-    if lesson.kind != "decoder":
+    if lesson.reads == PASSAGE:
         refuse_samples_without_mask(voyage.recipe.training.watch.samples)
-    return make_tokens(voyage, base, data, tokenizer, lesson.reads, context=lesson.context)
+    tokens = make_tokens(voyage, base, data, tokenizer, lesson.reads, context=lesson.context)
+    return make_reference(voyage, base, data, tokens, lesson) if lesson.reads == PREFERENCE else tokens
 
 
 def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact) -> _Task:
@@ -142,8 +146,8 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact)
     key = recipe.training_key
     lesson = lesson_on(recipe, base, data, tokenizer)
     train, account = open_store(tokens.path), account_of(tokens)
-    validation_rows = islice(iterate_rows(data.file("validation.parquet")), lesson.most_validation_rows)
-    validation = examples_of(validation_rows, tokenizer, recipe, lesson)
+    held_out = examples_of(validation_rows(data, lesson, recipe), tokenizer, recipe, lesson)
+    validation = with_known_margins(held_out, tokens.path)
     test = choose_rows(iterate_rows(data.file("test.parquet")), MOST_TEST_ROWS, seed=recipe.seed)
     if not train:
         raise DataError(
@@ -174,13 +178,15 @@ def _learn(task: _Task, draft: Path) -> None:
     start = restore(learner.optimizer, course, folder=draft, say=log.say)
     if start:
         log.say(f"  going on after step {start} of {len(steps)}, which an earlier attempt had saved")
+    task.voyage.lookout.planned(draft, plan, start)
     began = time.monotonic()
     _train(task, steps, _Attempt(draft, course, learner, start))
     model = learner.look()
     world.order("learned")
+    task.lesson.finish(model)
     _save_weights(task, model, draft)
-    metrics = _metrics(plan, draft, time.monotonic() - began, num_cores=torch.get_num_threads() * world.size)
-    log.say(f"  took        {_cost(metrics)}")
+    metrics = what_was_spent(plan, draft, time.monotonic() - began, cores=torch.get_num_threads() * world.size)
+    log.say(f"  took        {in_words(metrics)}")
     write_atomically(draft / TRAINING, json.dumps(metrics, indent=1) + "\n")
     _observe(task, model, draft)
 
@@ -192,12 +198,15 @@ def _observe(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     task.voyage.log.say(
         f"  the trainer itself {answers} {recipe.check.prompts} held-out rows, to be held against later"
     )
-    if recipe.task == "classify":
-        reference = observe_classifier(recipe, model, task.tokenizer, task.test, task.lesson)
+    if task.lesson.observe is not None:
+        reference = task.lesson.observe(model, task.test, recipe.check.prompts)
+    elif task.lesson.reads in READINGS:
+        reference = observe_reader(recipe, model, task.tokenizer, task.test, task.lesson)
     elif task.lesson.kind == "decoder":
         reference = observe_trainer(recipe, model, task.tokenizer, task.test)
     else:
-        reference = observe_restoring_trainer(recipe, model, task.tokenizer, task.test, task.lesson)
+        observe = observe_pairing_trainer if task.lesson.reads == PAIRS else observe_restoring_trainer
+        reference = observe(recipe, model, task.tokenizer, task.test, task.lesson)
     write_atomically(draft / REFERENCE, json.dumps(reference.as_json(), ensure_ascii=False) + "\n")
 
 
@@ -222,8 +231,8 @@ def _load_to_train(task: _Task) -> PreTrainedModel:
 
 
 def _what_is_learned(recipe: Finetune | Pretrain) -> dict[str, Any]:
-    """The recipe without how processes share the work: that may change on the way, and makes nothing else."""
-    return recipe.model_dump(mode="json", exclude={"parallel"})
+    """The recipe without how processes share the work, which may change, and without what is mixed in: that is data."""
+    return recipe.model_dump(mode="json", exclude={"parallel", "mix"})
 
 
 def _is_sharded(task: _Task) -> bool:
@@ -254,11 +263,16 @@ def _course(task: _Task, learner: Learner, num_steps: int) -> Course:
 
 
 def _peak_rate(task: _Task) -> float:
+    return peak_rate(task.voyage.recipe, task.base)
+
+
+def peak_rate(whole: Recipe, base: Artifact) -> float:
     """The recipe's rate; else what a new model's size asks for; else the method's default."""
-    recipe = task.recipe
-    weights = "new" if isinstance(task.voyage.recipe.base, New) else recipe.method
-    derived = task.base.metrics.get(LEARNING_RATES, {}).get(recipe.optimizer)
-    return recipe.learning_rate or derived or default_learning_rate(weights, recipe.optimizer)
+    recipe = whole.training
+    weights = "new" if isinstance(whole.base, New) else recipe.method
+    derived = base.metrics.get(LEARNING_RATES, {}).get(recipe.optimizer)
+    compares = whole.reads == PREFERENCE
+    return recipe.learning_rate or derived or default_learning_rate(weights, recipe.optimizer, compares=compares)
 
 
 def _fuse(model: PreTrainedModel) -> str:
@@ -282,31 +296,7 @@ def _save_weights(task: _Task, model: PreTrainedModel, draft: Path) -> None:
     task.tokenizer.save(draft)
     if task.lesson.context is not None:
         limit_length(draft, task.lesson.context)
-
-
-def _cost(metrics: Mapping[str, Any]) -> str:
-    """What the steps took, in the words in which the plan predicted it."""
-    memory = f"{metrics['actual_memory_bytes'] / 2**30:.2f} GiB at most"
-    return f"{duration(metrics['actual_seconds'])}, {metrics['core_hours']:.2f} core-hours; {memory}"
-
-
-def _metrics(plan: Plan, draft: Path, seconds: float, *, num_cores: int) -> dict[str, Any]:
-    """What the manifest and the report say of the run; predictions stand beside what came.
-
-    Units: a core-hour is an hour of one core that was there to be used, whether it was or not.
-    """
-    steps, curve = read_journal(draft / STEPS), read_journal(draft / VALIDATION)
-    spent = sum(step["seconds"] for step in steps)
-    return {
-        "plan": asdict(plan),
-        "actual_seconds": round(spent, 2),
-        "core_hours": round(spent * num_cores / 3600, 4),
-        "seconds_with_validation": round(seconds, 2),
-        "actual_memory_bytes": peak_bytes(device()),
-        "validation": curve,
-        "first_loss_nats": steps[0]["loss_nats"],
-        "last_loss_nats": steps[-1]["loss_nats"],
-    }
+    task.lesson.write_beside(draft)
 
 
 def plan_steps(
@@ -348,7 +338,7 @@ def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path)
     )
     log = task.voyage.log
     log.say("\n".join(f"  {line}" for line in describe(plan).splitlines()))
-    for line in account.explain("train"):
+    for line in [*task.lesson.explain(plan), *account.explain("train")]:
         log.say(f"  {line}")
     write_atomically(draft / PLAN, json.dumps(asdict(plan) | {"left_out": dict(account.left_out)}, indent=1) + "\n")
     return plan
@@ -357,8 +347,8 @@ def _plan(task: _Task, model: PreTrainedModel, steps: Steps[Batch], draft: Path)
 def _show_rows(task: _Task) -> None:
     """Three rendered rows, what is learned between ⟦ and ⟧."""
     for index, example in enumerate(task.train[:NUM_SHOWN]):
-        drawn = task.lesson.draw(example, f"{task.voyage.recipe.seed}:0:{index}")
-        runs = runs_of(drawn, task.tokenizer)
+        drawn = task.lesson.shown(task.lesson.draw(example, f"{task.voyage.recipe.seed}:0:{index}"))
+        runs = runs_of(drawn, task.tokenizer, task.lesson)
         text = "".join(f"⟦{part}⟧" if supervised else part for part, supervised in runs)
         task.voyage.log.say(f"  row {example.row_id}, what is learned stands in ⟦ ⟧:")
         task.voyage.log.say("    " + text[:600].replace("\n", "\n    ") + ("…" if len(text) > 600 else ""))
@@ -396,6 +386,7 @@ def _train(task: _Task, steps: Sequence[Sequence[Batch]], attempt: _Attempt) -> 
                 if watch.patience and best_of(read_journal(draft / VALIDATION), task.lesson.measure) == record:
                     keep_best(draft / CHECKPOINTS, step.index, learner.optimizer.weights())
                 _write_samples(task, model, step.index, draft)
+                task.voyage.lookout.validated(step.index, len(steps))
         journal.flush()
     _end_with_the_best(task, attempt)
 
@@ -446,7 +437,8 @@ def _end_with_the_best(task: _Task, attempt: _Attempt) -> None:
 
 def _measured(task: _Task, record: Mapping[str, Any]) -> str:
     """What a validation is judged by, with its unit."""
-    return f"{record[task.lesson.measure]:.3f} {task.lesson.measure.replace('_', ' ')}"
+    told = f", accuracy {record['accuracy']:.0%}" if "accuracy" in record else ""
+    return f"{record[task.lesson.measure]:.3f} {task.lesson.measure.replace('_', ' ')}{told}"
 
 
 def _figures(step: Step) -> dict[str, float]:

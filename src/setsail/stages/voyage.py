@@ -11,18 +11,26 @@ from setsail.base.artifact import Artifact
 from setsail.base.errors import RecipeError
 from setsail.base.files import explained_os_errors, write_atomically
 from setsail.base.log import Log, duration
+from setsail.base.recipe import ENCODER_TASKS
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
+from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.page.build import PAGE
-from setsail.stages import check, evaluate, restoration
+from setsail.stages import check, restoration
 from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
-from setsail.stages.class_check import make_class_check
-from setsail.stages.class_scores import make_class_evaluation
+from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
+from setsail.stages.evaluating import evaluation_of
+from setsail.stages.exam import Exam
 from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
+from setsail.stages.guard import refuse_forgetting, refuse_without_questions
+from setsail.stages.mixing import make_mix
+from setsail.stages.pair_check import make_pair_check
+from setsail.stages.read_check import make_read_check
 from setsail.stages.report import how_to_load, make_report
+from setsail.stages.search_check import make_search_check
 from setsail.stages.stage import Voyage
 from setsail.stages.tokenizer import make_tokenizer
 from setsail.stages.training import make_training
@@ -86,9 +94,9 @@ def _check_verb(loaded: LoadedRecipe, verb: str) -> None:
     if verb in ("finetune", "pretrain") and verb != way:
         place = loaded.place(way)
         raise RecipeError(f"this recipe says {way}, not {verb}", place=place, hint=f"setsail {way} {loaded.path}")
-    if verb == "export" and loaded.recipe.task == "classify":
+    if verb == "export" and loaded.recipe.task in ENCODER_TASKS:
         raise RecipeError(
-            "a classifier is not exported: the folder of its finetune stage is what transformers loads",
+            "an encoder is not exported: the folder of its finetune stage is what transformers loads",
             place=loaded.place("task"),
             hint=f"setsail run {loaded.path}, then setsail predict RUN",
         )
@@ -104,13 +112,20 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until == "tokenizer":
         return made
     made["base"] = make_base(voyage, made.get("tokenizer"))
+    refuse_without_questions(voyage, made["base"])
     if until == "export":
         refuse_to_write_text(made["base"])
-    trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], made["data"])
+    ranks = voyage.recipe.task == "rank"
+    rows = rows_to_rank(voyage, made["data"]) if ranks else make_mix(voyage, made["data"])
+    if rows is not made["data"]:
+        made["candidates" if ranks else "mix"] = rows
+    trained = made[voyage.recipe.training_key] = make_training(voyage, made["base"], rows)
     if until in ("finetune", "pretrain"):
         return made
-    if voyage.recipe.task == "classify":
-        return _judge_classifier(voyage, made, until)
+    if voyage.recipe.task in ENCODER_TASKS:
+        return _judge_encoder(voyage, made, until)
+    if kind_of_base(made["base"]) == "seq2seq" and voyage.recipe.task in WRITING_TASKS:
+        return _sail_on_pairing(voyage, until, made)
     if kind_of_base(made["base"]) != "decoder":
         return _sail_on_restoring(voyage, until, made)
     licence = made["base"].metrics["licence"]
@@ -120,9 +135,8 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
     if until in ("evaluate", "report"):
-        base = evaluate.Forms(made["base"], made["base_gguf"])
-        tuned = evaluate.Forms(made["merged"], made["gguf"])
-        made["evaluate"] = evaluate.make_evaluation(voyage, made["data"], base=base, tuned=tuned)
+        made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
+        refuse_forgetting(voyage, made["evaluate"])
     if until in ("check", "report"):
         forms = check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
         made["check"] = check.make_check(voyage, forms)
@@ -136,7 +150,7 @@ def _sail_on_restoring(voyage: Voyage, until: str, made: dict[str, Artifact]) ->
     base, trained = made["base"], made["pretrain"]
     saved = made["merged"] = make_merged(voyage, base, trained)
     if until in ("evaluate", "report"):
-        made["evaluate"] = restoration.make_restoration_evaluation(voyage, made["data"], base, saved)
+        made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
     if until in ("check", "report"):
         made["check"] = restoration.make_restoration_check(voyage, base, trained, saved)
     if until == "report":
@@ -144,12 +158,26 @@ def _sail_on_restoring(voyage: Voyage, until: str, made: dict[str, Artifact]) ->
     return made
 
 
-def _judge_classifier(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
+def _sail_on_pairing(voyage: Voyage, until: str, made: dict[str, Artifact]) -> dict[str, Artifact]:
+    """The end of a voyage whose encoder-decoder writes: its folder is what is used."""
+    base, trained = made["base"], made["finetune"]
+    saved = made["merged"] = make_merged(voyage, base, trained)
+    if until in ("evaluate", "report"):
+        made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
+    if until in ("check", "report"):
+        made["check"] = make_pair_check(voyage, trained, saved)
+    if until == "report":
+        made["report"] = make_report(voyage, made)
+    return made
+
+
+def _judge_encoder(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
     """What comes after training where the folder itself is the result."""
     if until in ("evaluate", "report"):
-        made["evaluate"] = make_class_evaluation(voyage, made["data"], made["base"], made["finetune"])
+        made["evaluate"] = evaluation_of(voyage, made, Exam(made.get("candidates", made["data"])))
     if until in ("check", "report"):
-        made["check"] = make_class_check(voyage, made["finetune"])
+        check_encoder = make_read_check if voyage.recipe.is_reading else make_search_check
+        made["check"] = check_encoder(voyage, made["finetune"])
     if until == "report":
         made["report"] = make_report(voyage, made)
     return made
@@ -182,6 +210,9 @@ def _say_next(voyage: Voyage, until: str, made: dict[str, Artifact]) -> None:
 
 def _next(voyage: Voyage, made: dict[str, Artifact]) -> str:
     """What to type after the whole voyage: the way in which such a model is used."""
-    if voyage.recipe.task == "classify":
-        return f"setsail predict {voyage.run.path}"
+    if voyage.recipe.task in ENCODER_TASKS:
+        options = ' --query "what is asked" --file texts.txt' if voyage.recipe.task == "rank" else ""
+        return f"setsail predict {voyage.run.path}{options}, or setsail serve {voyage.run.path}"
+    if voyage.recipe.task in WRITING_TASKS and kind_of_base(made["base"]) == "seq2seq":
+        return f"setsail predict {voyage.run.path}, or setsail serve {voyage.run.path}"
     return f"setsail serve {voyage.run.path}" if kind_of_base(made["base"]) == "decoder" else how_to_load(made)

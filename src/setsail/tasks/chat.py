@@ -14,28 +14,33 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from setsail.base.errors import DataError
+from setsail.tasks import text
 from setsail.tasks.task import Dropped, Overlong, Row, Task
 from setsail.tokens.pack import Example
-from setsail.tokens.render import Rendered, render
+from setsail.tokens.render import Rendered, as_taken, render
 from setsail.tokens.tokenizer import Tokenizer
+from setsail.tokens.tools import TOOLS, continues_an_exchange
 
 Messages = Sequence[Mapping[str, str]]
 
 
 def example(row: Row, tokenizer: Tokenizer, context: int, overlong: Overlong) -> tuple[Example, ...] | Dropped:
-    """The examples of one conversation, or why there is none.
+    """The examples of one conversation, or why there is none; a plain text among them is learned as task text does.
 
     Raises: ModelError where the template is at fault.
     """
+    if not row.messages and row.text:
+        return text.example(row, tokenizer, context, overlong)
     try:
-        examples = _examples(row.messages, tokenizer, row.id)
+        messages = as_taken(tokenizer, row.messages)
+        examples = _examples(messages, tokenizer, row.id)
     except DataError as error:
         return Dropped("unusable", error.message)
     longest = max(len(each.ids) for each in examples)
     if longest <= context:
         return examples
     if overlong == "split":
-        return _split(row, tokenizer, context)
+        return _split(messages, row.id, tokenizer, context)
     if overlong == "cut":
         return _cut(examples, context)
     return Dropped("overlong", f"{longest:,} tokens, the context has {context:,}")
@@ -87,8 +92,8 @@ def _cut(examples: tuple[Example, ...], context: int) -> tuple[Example, ...] | D
     return tuple(kept) or Dropped("overlong", f"the first {context:,} tokens hold nothing of an answer")
 
 
-def _split(row: Row, tokenizer: Tokenizer, context: int) -> tuple[Example, ...] | Dropped:
-    system, exchanges = _exchanges(row.messages[: _last_answer(row.messages) + 1])
+def _split(messages: Messages, row_id: str, tokenizer: Tokenizer, context: int) -> tuple[Example, ...] | Dropped:
+    system, exchanges = _exchanges(messages[: _last_answer(messages) + 1])
     done: list[Example] = []
     first = 0
     while first < len(exchanges):
@@ -96,7 +101,7 @@ def _split(row: Row, tokenizer: Tokenizer, context: int) -> tuple[Example, ...] 
         last = first
         while last < len(exchanges):
             part = [*system, *(message for exchange in exchanges[first : last + 1] for message in exchange)]
-            longer = _examples(part, tokenizer, row.id)
+            longer = _examples(part, tokenizer, row_id)
             if max(len(each.ids) for each in longer) > context:
                 break
             found, last = longer, last + 1
@@ -109,11 +114,12 @@ def _split(row: Row, tokenizer: Tokenizer, context: int) -> tuple[Example, ...] 
 
 def _exchanges(messages: Messages) -> tuple[Messages, list[Messages]]:
     """The system prompt, and the rest as exchanges: each begins with a user's message and holds at least one answer."""
-    num_system = next((index for index, message in enumerate(messages) if message["role"] != "system"), len(messages))
+    said = (index for index, message in enumerate(messages) if message["role"] not in ("system", TOOLS))
+    num_system = next(said, len(messages))
     exchanges: list[list[Mapping[str, str]]] = []
     for message in messages[num_system:]:
         answered = exchanges and any(earlier["role"] == "assistant" for earlier in exchanges[-1])
-        if not exchanges or (message["role"] == "user" and answered):
+        if not exchanges or (message["role"] == "user" and answered and not continues_an_exchange(message)):
             exchanges.append([])
         exchanges[-1].append(message)
     return messages[:num_system], [*exchanges]

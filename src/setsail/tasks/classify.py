@@ -7,68 +7,36 @@ label belongs to the whole text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from setsail.tasks.reading import Frame, Logits, Reading, example_of, softmax, whole
 from setsail.tasks.task import Dropped, Overlong, Row, Task
 from setsail.tokens.pack import Example
+from setsail.tokens.read import Encoded
 from setsail.tokens.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledBatch:
-    """Documents in one row of T tokens, each with the index of its label.
-
-    Shapes: input_ids [T]; document_starts [D+1], the first 0 and the last T; labels [D].
-    """
-
-    input_ids: npt.NDArray[np.int64]
-    document_starts: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int64]
-    row_ids: tuple[str, ...] = ()
-
-    @property
-    def num_tokens(self) -> int:
-        """T, all of them real: there is no padding."""
-        return len(self.input_ids)
-
-    @property
-    def num_supervised(self) -> int:
-        """D: a label each."""
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most likely label of a text and its probability, and that of every label."""
-
-    label: str
-    probability: float
-    probabilities: Mapping[str, float]
+def texts(row: Row) -> tuple[str, ...]:
+    """The text."""
+    return (row.text,)
 
 
 def example(row: Row, tokenizer: Tokenizer, context: int, overlong: Overlong) -> tuple[Example, ...] | Dropped:
     """The one example of a text, or why there is none."""
-    ids = tokenizer.encode_whole(row.text)
-    if len(ids) <= context:
-        return (_example(ids, row, ""),)
-    if overlong == "cut":
-        return (_example(cut(ids, tokenizer, context), row, "cut"),)
-    return Dropped("overlong", f"{len(ids):,} tokens, the context has {context:,}")
-
-
-def cut(ids: Sequence[int], tokenizer: Tokenizer, context: int) -> list[int]:
-    """The beginning of a text that is too long, with what the tokenizer puts at its end."""
-    end = tokenizer.text_end_ids
-    return [*ids[: context - len(end)], *end]
+    read = whole(texts(row), row, tokenizer, context, overlong)
+    if isinstance(read, Dropped):
+        return read
+    encoded, change = read
+    return (example_of(encoded, row, change, row.label),)
 
 
 def prompt(row: Row, tokenizer: Tokenizer) -> list[int]:
     """The text as it is read."""
-    return tokenizer.encode_whole(row.text)
+    return list(tokenizer.read(*texts(row)).ids)
 
 
 def reference(row: Row) -> str:
@@ -76,31 +44,32 @@ def reference(row: Row) -> str:
     return row.label
 
 
-def make_batch(examples: Sequence[Example], labels: Mapping[str, int]) -> LabelledBatch:
-    """The examples side by side; `labels` gives each label's index."""
-    assert examples, "a batch needs an example"
-    lengths = [len(each.ids) for each in examples]
-    return LabelledBatch(
-        input_ids=np.concatenate([each.ids for each in examples]).astype(np.int64),
-        document_starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
-        labels=np.array([labels[each.label] for each in examples], dtype=np.int64),
-        row_ids=tuple(each.row_id for each in examples),
-    )
+def frame(rows: Iterable[Row]) -> Frame:
+    """The labels of the training rows."""
+    return Frame(label_order({row.label for row in rows}))
 
 
-def predict(logits: npt.NDArray[np.float64], labels: Sequence[str]) -> Prediction:
-    """What logits [C] say, in the order of the labels.
+def targets(examples: Sequence[Example], frame: Frame) -> npt.NDArray[np.int64]:
+    """Each label's place in the frame, [D]."""
+    place = {label: number for number, label in enumerate(frame.names)}
+    return np.array([place[each.label] for each in examples], dtype=np.int64)
 
-    >>> predict(np.array([0.0, 0.0, np.log(2.0)]), ["a", "b", "c"]).label
-    'c'
-    """
-    shares = np.exp(logits - logits.max())
-    probabilities = [float(share) for share in shares / shares.sum()]
+
+def say(logits: Logits, encoded: Encoded, frame: Frame, texts: tuple[str, ...]) -> dict[str, Any]:
+    """The most likely label and its probability, and that of every label."""
+    shares = softmax(logits)
     best = int(np.argmax(logits))
-    return Prediction(labels[best], probabilities[best], dict(zip(labels, probabilities, strict=True)))
+    probabilities = {name: float(share) for name, share in zip(frame.names, shares, strict=True)}
+    return {"label": frame.names[best], "probability": float(shares[best]), "probabilities": probabilities}
 
 
-def label_order(labels: Sequence[str]) -> tuple[str, ...]:
+def figures(logits: Sequence[Logits], examples: Sequence[Example], frame: Frame) -> Mapping[str, float]:
+    """How many of the labels are the likeliest ones."""
+    right = np.array([each.argmax() for each in logits]) == targets(examples, frame)
+    return {"accuracy": float(right.mean())}
+
+
+def label_order(labels: Iterable[str]) -> tuple[str, ...]:
     """The different labels in the order of the logits: numbers by their value, words by their letters.
 
     >>> label_order(["10", "9", "9"]), label_order(["b", "10", "a"])
@@ -112,9 +81,6 @@ def label_order(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(different))
 
 
-def _example(ids: Sequence[int], row: Row, change: str) -> Example:
-    nothing = np.zeros(len(ids), dtype=np.bool_)
-    return Example(np.array(ids, dtype=np.int32), nothing, row.id, change, row.label)
-
-
-TASK = Task("classify", example, prompt, reference, ("accuracy", "macro_f1", "macro_precision", "macro_recall", "nats"))
+METRICS = ("accuracy", "macro_f1", "macro_precision", "macro_recall", "nats")
+TASK = Task("classify", example, prompt, reference, METRICS)
+READING = Reading("document", "one_label", ("text",), texts, frame, targets, say, figures)

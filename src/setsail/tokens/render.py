@@ -25,8 +25,9 @@ from setsail.base.errors import DataError, ModelError, did_you_mean
 from setsail.tokens.shape import Shape, shape_of, template_of
 from setsail.tokens.template import TemplateRefusal, run_template
 from setsail.tokens.tokenizer import Tokenizer
+from setsail.tokens.tools import RESULT, TOOLS, as_data, as_text
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "tools", "user", "assistant", "tool")
 _NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -71,6 +72,7 @@ def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, gener
     Raises: ModelError where the template is at fault, DataError where the messages are.
     """
     shape = shape_of(tokenizer)
+    messages = as_taken(tokenizer, messages)
     _refuse_bad_messages(messages, shape)
     marked = _Marked(tokenizer, shape, messages)
     text = marked.run(len(messages), prompt=generation_prompt)
@@ -101,6 +103,29 @@ def render(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]], *, gener
     supervised = {at for turn in turns for at in range(turn.start, turn.end)}
     mask = [at in supervised for at in range(len(pieces.ids))]
     return Rendered(pieces.ids, mask, pieces.text, shape.stop_id, tuple(turns), tuple(rewritten))
+
+
+def as_taken(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The messages as they are rendered: where the template does not know of tools, those have become text.
+
+    Doing it again changes nothing.
+
+    Raises: DataError for a list of tools that is none.
+    """
+    return list(messages) if shape_of(tokenizer).knows_tools else as_plain(tokenizer, messages)
+
+
+def as_plain(tokenizer: Tokenizer, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The messages with tools and what they returned as text, whatever the template knows.
+
+    Raises: DataError for a list of tools that is none.
+    """
+    if not any(message.get("role") in (TOOLS, RESULT) for message in messages):
+        return list(messages)
+    try:
+        return [*as_text(messages, in_system=shape_of(tokenizer).system == "kept")]
+    except ValueError as error:
+        raise DataError(f"the tools cannot be listed: {error}") from error
 
 
 def render_text(tokenizer: Tokenizer, text: str, *, generation_prompt: bool = False) -> Rendered:
@@ -154,7 +179,7 @@ class _Marked:
         self._written: dict[tuple[int, bool], str] = {}
         self.mark = _free_mark([message["content"] for message in messages])
         in_answers = (*tokenizer.special_tokens, shape.stop_text)
-        self._messages = [
+        marked = [
             {
                 "role": message["role"],
                 "content": _cut_controls(
@@ -165,14 +190,19 @@ class _Marked:
             }
             for message in messages
         ]
+        try:
+            self._messages, self._tools = as_data(marked) if shape.knows_tools else (marked, None)
+        except ValueError as error:
+            raise DataError(f"the tools cannot be listed: {error}") from error
 
     def run(self, num_messages: int, *, prompt: bool) -> str:
         """What the template writes for the first messages, with marks."""
         key = (num_messages, prompt)
         if key not in self._written:
-            source, messages = template_of(self._tokenizer), self._messages[:num_messages]
+            source, messages = template_of(self._tokenizer), [each for each in self._messages[:num_messages] if each]
+            named, tools = self._tokenizer.named, self._tools
             try:
-                text = run_template(source, messages, self._tokenizer.named, add_generation_prompt=prompt)
+                text = run_template(source, messages, named, tools=tools, add_generation_prompt=prompt)
             except TemplateRefusal as error:
                 raise DataError(error.message, hint="see which turns the template allows, or choose another") from error
             self._written[key] = text

@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from setsail.base.errors import ModelError
+from setsail.base.tool_calls import CLOSE, Call, calls_in, read_tools, write_answer, write_tools
 from setsail.tokens.template import TemplateRefusal, packaged, run_template
 from setsail.tokens.tokenizer import Tokenizer
+from setsail.tokens.tools import as_data
 
 _QUESTION = {"role": "user", "content": "Zq4question"}
 _ANSWER = {"role": "assistant", "content": "Zq7answer"}
 _SYSTEM = {"role": "system", "content": "Zq9system"}
+_WITH_TOOLS = (
+    {"role": "tools", "content": write_tools([{"name": "zq1tool", "parameters": {"type": "object"}}])},
+    _QUESTION,
+    {"role": "assistant", "content": write_answer("", [Call("zq1tool", {"zq2": ["zq3", 4]})])},
+    {"role": "tool", "content": "Zq5result"},
+    _ANSWER,
+)
 
 
 # What control tokens look like in the templates of the field; a text such as <b> is not meant.
@@ -33,6 +42,7 @@ class Shape:
     appends_eos: bool  # the template never closes an answer, so that we put eos behind it
     control_tokens: tuple[str, ...]  # added tokens that no content may bring in
     system: str  # "kept", "lost" or "refused"
+    knows_tools: bool = False  # it lists tools and writes calls in the form of `base/tool_calls.py`
 
 
 @lru_cache(maxsize=8)
@@ -52,14 +62,14 @@ def shape_of(tokenizer: Tokenizer) -> Shape:
     if any(token in lead for token in tokenizer.special_tokens):
         raise _unfit("it ignores add_generation_prompt: the answer would begin with the header of its own turn")
     control = _control_tokens(tokenizer, source)
-    system = _system_treatment(tokenizer, source)
+    system, knows_tools = _system_treatment(tokenizer, source), _knows_tools(tokenizer, source)
     found = [(rest.find(token), -len(token), token) for token in control if token in rest]
     if found:
         at, _, stop = min(found)
-        return Shape(tokenizer.added_tokens[stop], stop, rest[:at] + stop, False, control, system)
+        return Shape(tokenizer.added_tokens[stop], stop, rest[:at] + stop, False, control, system, knows_tools)
     if tokenizer.eos_id is None:
         raise _unfit("it does not close an answer with a special token, and the tokenizer has no eos token either")
-    return Shape(tokenizer.eos_id, tokenizer.token(tokenizer.eos_id) or "", rest, True, control, system)
+    return Shape(tokenizer.eos_id, tokenizer.token(tokenizer.eos_id) or "", rest, True, control, system, knows_tools)
 
 
 def template_of(tokenizer: Tokenizer) -> str:
@@ -108,6 +118,24 @@ def _system_treatment(tokenizer: Tokenizer, source: str) -> str:
     except TemplateRefusal:
         return "refused"
     return "kept" if _SYSTEM["content"] in text else "lost"
+
+
+def _knows_tools(tokenizer: Tokenizer, source: str) -> bool:
+    """Whether tools, a call and its result come out of the template so that a reader of our form reads them."""
+    messages, tools = as_data(_WITH_TOOLS)
+    texts = []
+    for num_messages, prompt in ((2, True), (3, False), (len(messages), False)):
+        try:
+            taken = [message for message in messages[:num_messages] if message]
+            texts.append(run_template(source, taken, tokenizer.named, tools=tools, add_generation_prompt=prompt))
+        except ModelError:
+            return False
+    asked, called, answered = texts
+    tool, call, result = (message["content"] for message in (_WITH_TOOLS[0], *_WITH_TOOLS[2:4]))
+    if not called.startswith(asked) or read_tools(tool)[0]["function"]["name"] not in asked:
+        return False
+    written = called[len(asked) :].partition(CLOSE)
+    return calls_in(written[0] + written[1]) == calls_in(call) and result in answered
 
 
 def _unfit(reason: str) -> ModelError:

@@ -72,14 +72,21 @@ def read_template(choice: str, *, folder: Path = Path()) -> str:
     return source
 
 
-def run_template(source: str, messages: Sequence[Mapping[str, str]], named: Mapping[str, str], **flags: bool) -> str:
+def run_template(
+    source: str,
+    messages: Sequence[Mapping[str, Any]],
+    named: Mapping[str, str],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **flags: bool,
+) -> str:
     """What the template writes for the messages. `named` holds bos_token and the like; a missing one is empty.
 
     Raises: ModelError where the template is broken, hostile or endless; TemplateRefusal where it says no.
     """
     template, meter = compile_template(source)
     values: dict[str, Any] = {"bos_token": "", "eos_token": "", "unk_token": "", "pad_token": "", **named}
-    values |= {"messages": [dict(message) for message in messages], "tools": None, "documents": None, **flags}
+    values |= {"messages": [dict(message) for message in messages], "tools": tools, "documents": None, **flags}
     meter.restart()
     written: list[str] = []
     num_written = 0

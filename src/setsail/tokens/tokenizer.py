@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import tokenizers
 
 from setsail.base.errors import ModelError
 from setsail.tokens.fast import fast_encoder
+from setsail.tokens.read import Encoded
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -63,6 +64,34 @@ class Tokenizer:
     def encode_whole(self, text: str) -> list[int]:
         """Token ids of a text with what the tokenizer itself puts around it ([CLS] … [SEP]), as other tools read it."""
         return self.backend.encode(text, add_special_tokens=True).ids
+
+    def read(self, text: str, second: str | None = None) -> Encoded:
+        """One or two texts with the special tokens that the tokenizer itself puts around and between them."""
+        return Encoded.of(self.backend.encode(text, second, add_special_tokens=True))
+
+    @cached_property
+    def second_type(self) -> int:
+        """The segment that the second of two texts is said to be of."""
+        return max(self.read("a", "a").types)
+
+    def encode_pair(self, first: str, second: str, *, most: int | None = None) -> tuple[list[int], list[int]]:
+        """Token ids and token types of two texts as one sequence, by the tokenizer's own template for pairs.
+
+        Of more than `most` tokens those at the end of the longer text go, one by one.
+        """
+        encoded = self.backend.encode(first, second, add_special_tokens=True)
+        if most is not None and len(encoded.ids) > most:
+            encoded = self._cutting_at(most).encode(first, second, add_special_tokens=True)
+        return encoded.ids, encoded.type_ids
+
+    @cached_property
+    def _cutting_at(self) -> Callable[[int], tokenizers.Tokenizer]:
+        return lru_cache(maxsize=1)(self._cutting)
+
+    def _cutting(self, most: int) -> tokenizers.Tokenizer:
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        backend.enable_truncation(most, strategy="longest_first")
+        return backend
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of the ids, exactly as the tokenizer's own decoder writes it."""

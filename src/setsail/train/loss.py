@@ -50,6 +50,13 @@ def supervised_loss(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, i
     return sum_of_nats(head_of(model), hidden_SH, targets_S), len(targets_S)
 
 
+def supervised_nats(model: PreTrainedModel, batch: PackedRow) -> Tensor:
+    """The nats of each supervised token, float[S], ready for any loss that is made of them and its backward."""
+    head = head_of(model)
+    weights = [weight for weight in head.parameters() if weight.requires_grad]
+    return _NatsOfEach.apply(head, *_supervised_states(model, batch), *weights)
+
+
 @torch.no_grad()
 def row_nats(model: PreTrainedModel, batch: PackedRow) -> list[tuple[float, int]]:
     """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
@@ -66,11 +73,15 @@ def sum_of_nats(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> Tensor
 
 def nats_of_each(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> np.ndarray:
     """The nats of each target, float[S]; chunk by chunk, without gradient."""
+    return _nats_by_chunk(head, hidden_SH, targets_S).double().cpu().numpy()
+
+
+def _nats_by_chunk(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> Tensor:
     chunks = [
         cross_entropy(_at_least_fp32(head(hidden)), targets, reduction="none")
         for hidden, targets in _chunks(hidden_SH, targets_S, head)
     ]
-    return torch.cat(chunks).double().cpu().numpy()
+    return torch.cat(chunks)
 
 
 def by_document(nats_S: np.ndarray, batch: PackedRow) -> list[tuple[float, int]]:
@@ -151,13 +162,46 @@ class _ChunkedNats(torch.autograd.Function):
         return None, scaled[0], None, *scaled[1:]
 
 
+class _NatsOfEach(torch.autograd.Function):
+    """Cross-entropy of each target through any output layer; logits are made anew, chunk by chunk, on the way back.
+
+    A loss of several targets together says only on the way back how much each of them weighs.
+    """
+
+    @staticmethod
+    def forward(ctx, head: nn.Module, hidden_SH: Tensor, targets_S: Tensor, *weights: Tensor) -> Tensor:
+        ctx.head = head
+        ctx.save_for_backward(hidden_SH, targets_S, *weights)
+        return _nats_by_chunk(head, hidden_SH, targets_S)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_SH, targets_S, *weights = ctx.saved_tensors
+        grad_SH = torch.empty_like(hidden_SH)
+        sums = [torch.zeros_like(weight, dtype=grad_outputs[0].dtype) for weight in weights]
+        done = 0
+        for hidden, targets in _chunks(hidden_SH, targets_S, ctx.head):
+            share = grad_outputs[0][done : done + len(hidden)]
+            _, grads = _nats_and_gradients(ctx.head, hidden, targets, tuple(weights), share)
+            grad_SH[done : done + len(hidden)] = grads[0]
+            for total, grad in zip(sums, grads[1:], strict=True):
+                kernels.add_(total, grad)
+            done += len(hidden)
+        return None, grad_SH, None, *(total.to(weight.dtype) for total, weight in zip(sums, weights, strict=True))
+
+
 def _nats_and_gradients(
-    head: nn.Module, hidden: Tensor, targets: Tensor, weights: tuple[Tensor, ...]
+    head: nn.Module, hidden: Tensor, targets: Tensor, weights: tuple[Tensor, ...], share: Tensor | None = None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The nats of one chunk, and their gradient by its hidden states and by the head's weights."""
+    """The nats of one chunk, and their gradient by its hidden states and by the head's weights.
+
+    `share` is what each target weighs in the gradient, where that is not 1.
+    """
     if type(head) is nn.Linear and kernels.can_compute(head.weight):
         logits = linear(hidden, head.weight, head.bias)
         nats = kernels.cross_entropy_(logits, targets)  # and the logits are their own gradient now
+        if share is not None:
+            logits.mul_(share[:, None])
         grads = (logits.t() @ hidden if weight is head.weight else logits.sum(dim=0) for weight in weights)
         return nats.sum(), (logits @ head.weight, *grads)
     with torch.enable_grad():
@@ -173,6 +217,8 @@ def _nats_and_gradients(
     nats = (sums.log() - target_logits).sum()
     gradient = exponentials.div_(sums)  # softmax, and minus one at the target
     gradient.scatter_add_(1, targets[:, None], torch.full_like(target_logits, -1.0))
+    if share is not None:
+        gradient.mul_(share[:, None])
     return nats, torch.autograd.grad(output, [hidden, *weights], gradient.to(output.dtype))
 
 

@@ -85,8 +85,13 @@ def lengths_chapter(figures: Figures, words: Words) -> Chapter:
         for part in figures.parts
         if part.num_rows
     )
-    blocks = (Table(columns, rows, words("lengths_table")), _histogram(figures.parts[0], words))
+    blocks = (Table(columns, rows, words("lengths_table")), _histogram(_counted(figures), words))
     return Chapter("lengths", words("lengths"), blocks)
+
+
+def _counted(figures: Figures) -> PartFigures:
+    """The part whose lengths are drawn: what is learned from, or asked where nothing is learned."""
+    return next(part for part in figures.parts if part.num_rows)
 
 
 def _histogram(part: PartFigures, words: Words) -> Table:

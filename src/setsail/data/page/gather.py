@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from setsail.base.recipe import Data
+from setsail.base.recipe_data import Data
 from setsail.data.account import Account, PartAccount
 from setsail.data.choose import FATES, Choice
 from setsail.data.duplicates import content_of
@@ -35,7 +35,7 @@ from setsail.data.privacy.registry import kinds_of
 from setsail.data.row import ROW_SCHEMA, rows_of
 from setsail.data.summary import Summary
 
-MOST_FILES = 20
+MOST_FILES = 18
 MOST_COLUMNS = 12
 MOST_LABELS = 1000
 MOST_FINDINGS = 40
@@ -131,7 +131,8 @@ def _copies(index: Index, choice: Choice) -> Copies:
 def _excerpt(index: Index, row: int) -> str:
     shard, at = index.place(row)
     [found] = rows_of(pq.read_table(shard / "rows.parquet", schema=ROW_SCHEMA).slice(at, 1))
-    return shown(content_of(found), EXCERPT_CHARACTERS)
+    names_are_marked = found.label and found.target  # in words that nobody wrote
+    return shown(found.text if names_are_marked else content_of(found), EXCERPT_CHARACTERS)
 
 
 def _split(data: Data, index: Index, choice: Choice) -> tuple[str, str]:

@@ -50,7 +50,15 @@ _CHINESE = {
     rf"{_ROWS} were made from training rows and are marked so": "由训练样本生成 {rows} 个样本，并有标记",
     r"texts that a model wrote anew and that were not used: (?P<faults>.+)": "模型改写后未采用的文本：{faults}",
 }
-_NOUNS = {"texts": "文本", "answers": "答案", "conversations": "对话", "question–answer pairs": "问答"}
+_NOUNS = {
+    "texts": "文本",
+    "answers": "答案",
+    "conversations": "对话",
+    "question–answer pairs": "问答",
+    "pairs": "文本对",
+    "pairs of answers": "成对的答案",
+    "questions on a text": "针对文本的问题",
+}
 _REASONS = {english: NAMES[name][1] for name, english in REASONS.items()}
 _FAULTS = {
     "empty": "没有内容",

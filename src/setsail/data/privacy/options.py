@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from setsail.base import recipe
-from setsail.base.recipe import Redact
+from setsail.base import recipe_data
+from setsail.base.recipe_data import Redact
 from setsail.data.privacy.keys import Key, key_from
 from setsail.data.privacy.redactor import Redactor
 from setsail.data.privacy.registry import kinds_of
@@ -37,7 +37,7 @@ def _stretched(key: Key) -> bytes:
     return hashlib.scrypt(key.secret, salt=b"setsail pseudonyms", n=1 << 15, r=8, p=1, maxmem=64 << 20, dklen=32)
 
 
-def vault_key(vault: recipe.Vault, base_dir: Path) -> Key:
+def vault_key(vault: recipe_data.Vault, base_dir: Path) -> Key:
     """The key that `data.vault` names, to make or to open a vault with.
 
     Raises:
@@ -46,7 +46,7 @@ def vault_key(vault: recipe.Vault, base_dir: Path) -> Key:
     return key_from(vault.key_file, vault.key_env, base_dir=base_dir, place="data.vault")
 
 
-def key_mark(data: recipe.Data, base_dir: Path) -> str:
+def key_mark(data: recipe_data.Data, base_dir: Path) -> str:
     """What changes when the key of pseudonyms or of a vault does, and tells nothing of it; "" where there is none."""
     secrets = []
     if data.redact.mode == "pseudonymise":

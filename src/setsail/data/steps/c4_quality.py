@@ -15,7 +15,7 @@ import re
 
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.script import num_words
 from setsail.data.steps.step import Step, Verdict
 

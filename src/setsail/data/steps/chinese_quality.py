@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.script import is_chinese, num_han
 from setsail.data.steps.step import Step, Verdict
 

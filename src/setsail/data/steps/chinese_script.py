@@ -10,7 +10,7 @@ from typing import Literal
 
 from opencc import OpenCC
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import in_prose, settled
 from setsail.data.steps.script import is_japanese, num_han
 from setsail.data.steps.step import Step

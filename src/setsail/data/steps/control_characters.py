@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.step import Step
 
 _FLAG = "\U0001f3f4"

@@ -11,7 +11,7 @@ import re
 
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.script import is_chinese
 from setsail.data.steps.step import Step, Verdict
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.script import is_chinese, words_of
 from setsail.data.steps.step import Step, Verdict
 

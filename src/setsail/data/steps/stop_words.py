@@ -14,7 +14,7 @@ from typing import Literal
 
 from stopwordsiso import stopwords
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import in_prose, settled
 from setsail.data.steps.script import HAN
 from setsail.data.steps.step import Step

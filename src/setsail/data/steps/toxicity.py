@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.step import Step, Verdict
 
 MARK = "toxic"

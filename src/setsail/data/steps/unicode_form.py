@@ -15,7 +15,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import in_prose, settled
 from setsail.data.steps.step import Step
 

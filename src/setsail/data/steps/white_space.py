@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from setsail.base.recipe import Part
+from setsail.base.recipe_part import Part
 from setsail.data.steps.prose import fenced_pieces_of, settled
 from setsail.data.steps.step import Step
 

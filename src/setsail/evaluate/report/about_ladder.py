@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from setsail.base.page.blocks import Block, Cell, Chapter, Column, Prose, Table
+from setsail.base.page.blocks import Block, Cell, Chapter, Column, Figure, Prose, Table
 from setsail.base.page.words import Words
 from setsail.evaluate import ladder, more_rows, numbers
 from setsail.evaluate.ladder import Ladder, Rung
 from setsail.evaluate.more_rows import MoreRows
+from setsail.evaluate.report import drawing
+from setsail.evaluate.verdict import METRIC_NAMES
 
 
 def ladder_chapter(climbed: Ladder, more: MoreRows | None, words: Words) -> Chapter:
@@ -17,15 +19,20 @@ def ladder_chapter(climbed: Ladder, more: MoreRows | None, words: Words) -> Chap
         Column(words("ladder_seconds"), "number"),
         Column(words("ladder_money"), "number"),
         Column(words("ladder_thousand"), "number"),
-        Column(words("ladder_gap"), "number"),
+        Column(words("ladder_gap", metric=_lead(climbed, words)), "number"),
         Column(words("interval"), "number"),
         Column(words("decision")),
     )
     rows = tuple(_row(climbed, rung, words) for rung in climbed.rungs)
     blocks: list[Block] = [told, Table(columns, rows, words("ladder_how"))]
     if more is not None:
-        blocks += [Prose(more_rows.sentence(more, words.language)), _more(more, words)]
+        blocks += [Prose(more_rows.sentence(more, words.language)), _growth(more, words), _more(more, words)]
     return Chapter("ladder", words("ladder"), tuple(blocks))
+
+
+def _lead(climbed: Ladder, words: Words) -> str:
+    name = METRIC_NAMES[climbed.metric][words.language == "zh"]
+    return name if name == "chrF" else name[0].upper() + name[1:]
 
 
 def _more(more: MoreRows, words: Words) -> Table:
@@ -41,6 +48,13 @@ def _more(more: MoreRows, words: Words) -> Table:
     )
     names = ("num_rows", "accuracy", "interval")
     return Table(tuple(Column(words(name), "number") for name in names), rows, words("more_how"))
+
+
+def _growth(more: MoreRows, words: Words) -> Figure:
+    points = [(point.num_rows, point.accuracy, "") for point in more.points]
+    points.append((2 * more.points[-1].num_rows, more.doubled, "open"))
+    drawn = [drawing.Point(rows, one.value, one.low, one.high, tone=tone) for rows, one, tone in points]
+    return Figure(drawing.plot(drawn, words("num_rows"), words("accuracy"), log=True), words("growth"))
 
 
 def _row(climbed: Ladder, rung: Rung, words: Words) -> tuple[Cell, ...]:

@@ -6,13 +6,29 @@ from collections.abc import Mapping
 
 from setsail.base.page.blocks import Block, Bullets, Cell, Chapter, Column, Exchange, Part, Prose, Table, Tone
 from setsail.base.page.words import Words
+from setsail.data.row import BEFORE_SPEAKING
 from setsail.evaluate import metrics, numbers, verdict
 from setsail.evaluate.evaluation import Evaluation, Sample
 from setsail.evaluate.interval import Interval
 from setsail.evaluate.metrics import METRICS, Metric
 from setsail.evaluate.report import drawing
+from setsail.evaluate.report.exam_words import EXAM_NAMES
+from setsail.evaluate.report.read_words import READ_NAMES
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "not_shown": "open"}
+PAIR_SYSTEMS = ("copy", "words", "lead", "extract")
+READ_METRICS = ("micro_f1", "r2", "mae", "entity_f1", "token_f1", "exact_match")
+PAIR_METRICS = ("bleu", "chrf", "rouge_1", "rouge_l", "exact_stop", "exact_text", "placeholders_kept", "length_ratio")
+_TOLD_METRICS = (
+    *("accuracy", *READ_METRICS, "auroc", "ece", "ndcg_at_10", "mrr_at_10", "recall_at_1", "spearman", "nats_per_row"),
+    *("preference_accuracy", "preference_margin", "tool_arguments", *metrics.NATS, *PAIR_METRICS),
+)
+_TOLD_SYSTEMS = (
+    *("nearest", "unigram", "tfidf", "majority", "random", "bm25", "tfidf_cosine", "base_vectors"),
+    *PAIR_SYSTEMS,
+    *READ_NAMES,
+    *EXAM_NAMES,
+)
 _ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "neither": ""}
 
 
@@ -143,15 +159,14 @@ def _definitions(evaluation: Evaluation, words: Words) -> tuple[str, ...]:
             if scores.corpus_chrf is not None
         ]
     )
-    told = ("accuracy", "auroc", "ece", "nats_per_row", *metrics.NATS, "chrf", "rouge_l", "exact_stop")
-    keys = [metric for metric in told if metric in present]
-    keys += [name for name in ("nearest", "unigram", "tfidf", "majority") if name in evaluation.systems]
+    keys = [metric for metric in _TOLD_METRICS if metric in present]
+    keys += [name for name in _TOLD_SYSTEMS if name in evaluation.systems]
     return tuple(words(f"about_{key}", corpus=corpus) for key in keys)
 
 
 def _exchange(sample: Sample, words: Words) -> Exchange:
-    # The system's message is the same in every row and stands among the rows that the model sees.
-    asked = [message for message in sample.prompt if message["role"] != "system"]
+    # The system's message is the same in every row and stands, as tools do, among the rows that the model sees.
+    asked = [message for message in sample.prompt if message["role"] not in BEFORE_SPEAKING]
     parts = [_turn(message, words) for message in asked]
     parts.append(Part(words("reference"), sample.reference, kind="reference"))
     for name, answer in sample.answers.items():
@@ -162,6 +177,6 @@ def _exchange(sample: Sample, words: Words) -> Exchange:
 
 
 def _turn(message: Mapping[str, str], words: Words) -> Part:
-    if message["role"] == "assistant":
-        return Part(words("assistant"), message["content"])
+    if message["role"] in ("assistant", "tool"):
+        return Part(words.known(message["role"]), message["content"])
     return Part(words("question"), message["content"], kind="question")

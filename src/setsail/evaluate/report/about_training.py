@@ -60,7 +60,7 @@ def _said_and_came(
 
 def _curve(facts: TrainingFacts, words: Words) -> list[Block]:
     window = max(1, min(50, len(facts.steps) // 10))
-    loss = "loss_per_row" if facts.measure == "nats_per_row" else "loss_per_token"
+    loss = {"nats_per_row": "loss_per_row", "nats_per_pair": "loss_per_pair"}.get(facts.measure, "loss_per_token")
     losses = tuple((float(point.step), point.loss_nats) for point in facts.steps if math.isfinite(point.loss_nats))
     panels = [drawing.Line(words(loss), losses, smooth=window)] if losses else []
     if facts.validation:

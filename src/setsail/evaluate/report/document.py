@@ -11,6 +11,7 @@ from setsail.evaluate import numbers, verdict
 from setsail.evaluate.evaluation import Evaluation
 from setsail.evaluate.report.about_classes import classes_chapter
 from setsail.evaluate.report.about_data import data_chapter, rendered_chapter
+from setsail.evaluate.report.about_guard import guard_chapter
 from setsail.evaluate.report.about_ladder import ladder_chapter
 from setsail.evaluate.report.about_result import (
     faithfulness_chapter,
@@ -20,6 +21,8 @@ from setsail.evaluate.report.about_result import (
     recipe_chapter,
 )
 from setsail.evaluate.report.about_scores import TONES, samples_chapter, scores_chapter
+from setsail.evaluate.report.about_searches import missed_chapter
+from setsail.evaluate.report.about_slices import slices_chapter
 from setsail.evaluate.report.about_training import training_chapter
 from setsail.evaluate.report.facts import ReportFacts
 from setsail.evaluate.report.words import words_in
@@ -27,6 +30,9 @@ from setsail.evaluate.report.words import words_in
 KEY_METRICS = (
     ("macro_f1", "key_f1"),
     ("accuracy", "key_accuracy"),
+    ("preference_accuracy", "key_preference"),
+    ("ndcg_at_10", "key_ndcg"),
+    ("spearman", "key_spearman"),
     ("chrf", "key_chrf"),
     ("bits_per_byte", "key_bits"),
     ("bits_per_masked_byte", "key_masked"),
@@ -49,31 +55,51 @@ def document(facts: ReportFacts, language: verdict.Language) -> Document:
     )
 
 
+def evaluation_document(evaluation: Evaluation, name: str, language: verdict.Language) -> Document:
+    """A page about an evaluation alone."""
+    words = words_in(language)
+    text, tone = _verdict(evaluation, words)
+    chapters = (*_evaluation_chapters(evaluation, words), samples_chapter(evaluation, words))
+    return Document(
+        language=language,
+        title=name,
+        subtitle=words("evaluation_alone", rows=numbers.count(evaluation.num_rows)),
+        verdict=text,
+        tone=tone,
+        key_figures=tuple(_score_figures(evaluation, words)),
+        chapters=tuple(chapter for chapter in chapters if chapter.blocks),
+        words={key: words(key) for key in ("kind", "contents")} | {"created": ""},
+    )
+
+
 def _chapters(facts: ReportFacts, words: Words) -> list[Chapter]:
-    scores = [scores_chapter(facts.evaluation, words)] if facts.evaluation else []
-    classes = (
-        [classes_chapter(facts.evaluation.classes, words)] if facts.evaluation and facts.evaluation.classes else []
-    )
-    ladder = (
-        [ladder_chapter(facts.evaluation.ladder, facts.evaluation.more_rows, words)]
-        if facts.evaluation and facts.evaluation.ladder
-        else []
-    )
-    samples = [samples_chapter(facts.evaluation, words)] if facts.evaluation else []
+    found = facts.evaluation
     return [
         next_chapter(facts.commands, words),
-        *scores,
-        *ladder,
-        *classes,
+        *(_evaluation_chapters(found, words) if found else []),
         faithfulness_chapter(facts.faithfulness, words),
         data_chapter(facts.data, words),
         rendered_chapter(facts.data, words),
         training_chapter(facts.training, words),
         files_chapter(facts.files, words),
-        *samples,
+        *([samples_chapter(found, words)] if found else []),
         origins_chapter(facts.origins, words),
         recipe_chapter(facts.recipe, words),
     ]
+
+
+def _evaluation_chapters(found: Evaluation, words: Words) -> list[Chapter]:
+    """Everything that was measured; the answers to read come later on the page."""
+    chapters = [scores_chapter(found, words)]
+    if found.guard:
+        chapters.append(guard_chapter(found.guard, words))
+    if found.ladder:
+        chapters.append(ladder_chapter(found.ladder, found.more_rows, words))
+    if found.slices:
+        chapters.append(slices_chapter(found.slices, words))
+    if found.classes:
+        chapters.append(classes_chapter(found.classes, words))
+    return [*chapters, missed_chapter(found.missed, words)]
 
 
 def _verdict(evaluation: Evaluation | None, words: Words) -> tuple[str, Tone]:

@@ -30,6 +30,18 @@ class Line:
     smooth: int = 1
 
 
+@dataclass(frozen=True)
+class Point:
+    """A dot of a plot, with its interval where it has one."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    radius: float = 4.0
+    tone: str = ""
+
+
 def whisker(interval: Interval, low: float, high: float, *, zero: bool = False, tone: str = "") -> str:
     """A dot on its interval, on the scale from `low` to `high`; `zero` marks where nothing differs."""
     span = (high - low) or 1.0
@@ -49,6 +61,42 @@ def curve(panels: Sequence[Line], x_title: str) -> str:
     """Panels with a common x axis, drawn twice: for a wide page and, with type that stays legible, for a phone."""
     wide, narrow = _curve(panels, x_title, 700), _curve(panels, x_title, 360)
     return f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
+
+
+def plot(points: Sequence[Point], x_title: str, y_title: str, *, diagonal: bool = False, log: bool = False) -> str:
+    """Dots, each with its interval where it has one; `diagonal` draws where both are equal, `log` spreads small x."""
+    width, height = 460, 300
+    xs = [math.log(point.x) if log else point.x for point in points]
+    ys = [value for point in points for value in (point.y, point.low, point.high) if value is not None]
+    low_x, high_x = (0.0, 1.0) if diagonal else (min(xs), max(xs))
+    low_y, high_y = (0.0, 1.0) if diagonal else _bounds(ys)
+    right, bottom = width - _RIGHT, height - _FOOT
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = (x - low_x) / ((high_x - low_x) or 1.0) * (right - _LEFT - 20)
+        return _LEFT + 10 + across, bottom - (y - low_y) / ((high_y - low_y) or 1.0) * (bottom - _PANEL_TOP)
+
+    body = f'<text class="label" x="0" y="{_PANEL_TOP - 14}">{escape(y_title)}</text>'
+    for tick in ticks(low_y, high_y, 5):
+        y = at(low_x, tick)[1]
+        body += f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        body += f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
+    for tick in ticks(low_x, high_x, 6) if not log else xs:
+        x = at(tick, low_y)[0]
+        shown = numbers.count(round(math.exp(tick))) if log else f"{tick:g}"
+        body += f'<text class="tick" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{shown}</text>'
+    if diagonal:
+        (x1, y1), (x2, y2) = at(0, 0), at(1, 1)
+        body += f'<line class="zero" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
+    for value, point in zip(xs, points, strict=True):
+        x, y = at(value, point.y)
+        if point.low is not None and point.high is not None:
+            ends = at(value, point.low)[1], at(value, point.high)[1]
+            body += f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{ends[0]:.1f}" y2="{ends[1]:.1f}"/>'
+        body += f'<circle class="dot {point.tone}" cx="{x:.1f}" cy="{y:.1f}" r="{point.radius:.1f}"/>'
+    body += f'<text class="tick" x="{right}" y="{height - 3}" text-anchor="end">{escape(x_title)}</text>'
+    label = escape(f"{y_title}, {x_title}", quote=True)
+    return f'<svg class="curve plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body}</svg>'
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from setsail.base.page.words import Language, Phrases, Words
 from setsail.data.page.words import NAMES
+from setsail.evaluate.report.exam_words import EXAM_NAMES, EXAM_WORDS
+from setsail.evaluate.report.read_words import READ_NAMES, READ_WORDS
 
 
 def words_in(language: Language) -> Words:
@@ -27,7 +29,10 @@ PHRASES: Phrases = {
     # The few figures at the head
     "key_chrf": ("chrF, {system}", "chrF，{system}"),
     "key_f1": ("Macro F1, {system}", "宏平均 F1，{system}"),
+    "key_ndcg": ("nDCG@10, {system}", "nDCG@10，{system}"),
+    "key_spearman": ("Spearman, {system}", "斯皮尔曼，{system}"),
     "key_accuracy": ("Accuracy, {system}", "准确率，{system}"),
+    "key_preference": ("Preference accuracy, {system}", "偏好准确率，{system}"),
     "key_bits": ("Bits per byte, {system}", "每字节比特数，{system}"),
     "key_masked": ("Bits per masked byte, {system}", "每遮盖字节比特数，{system}"),
     "key_against": ("{against} {value}", "{against} {value}"),
@@ -79,6 +84,7 @@ PHRASES: Phrases = {
     "plan_core_hours": ("Core-hours", "核时"),
     "truncated": ("Cut short: {rows}.", "被截断的样本：{rows}。"),
     "loss_per_token": ("Training loss, nats per supervised token", "训练损失（每个受监督词元的奈特数）"),
+    "loss_per_pair": ("Training loss, nats per pair of answers", "训练损失（每对答案奈特数）"),
     "loss_per_row": ("Training loss, nats per row", "训练损失（每样本奈特数）"),
     "validation": ("Validation, {measure}", "验证集，{measure}"),
     "axis_step": ("step", "步"),
@@ -133,6 +139,21 @@ PHRASES: Phrases = {
     "worse": ("worse", "更差"),
     "not_shown": ("not shown", "未证明"),
     "described": ("–", "–"),
+    "about_preference_accuracy": (
+        "Preference accuracy: pairs of which the model gives the chosen answer the higher probability per token; one "
+        "half is chance.",
+        "偏好准确率：按每词元平均，模型赋予所选答案更高概率的答案对所占比例；随机为二分之一。",
+    ),
+    "about_preference_margin": (
+        "Preference margin: log probability of the chosen answer minus that of the rejected one, in nats. The "
+        "difference to the base is what training has moved.",
+        "偏好差距：所选答案与被拒绝答案的对数概率之差（奈特）。与基座的差值即训练带来的变化。",
+    ),
+    "about_tool_arguments": (
+        "Right tool and right call, of the rows whose reference calls a tool: answers that call the same tools, and "
+        "those whose calls also have exactly the same arguments.",
+        "工具正确率与调用完全正确率，只计参考答案调用工具的样本：调用相同工具的答案所占比例，以及参数也完全一致者所占比例。",
+    ),
     "about_bits_per_byte": (
         "Bits per byte: bits the model needs for the reference answers and stop tokens, per UTF-8 byte of answer.",
         "每字节比特数：模型编码参考答案及其结束词元所需的比特数，除以答案的 UTF-8 字节数。",
@@ -151,6 +172,44 @@ PHRASES: Phrases = {
         "chrF: overlap of character n-grams with the reference, 0 to 100, mean over rows "
         "(over all rows at once: {corpus}).",
         "chrF：与参考答案的字符 n 元重合度，0 到 100，取各样本平均（全部样本合并计算：{corpus}）。",
+    ),
+    "about_bleu": (
+        "BLEU: n-grams of up to four words that stand in the reference too, over all rows at once, 0 to 100 "
+        "(sacrebleu; Chinese by characters).",
+        "BLEU：与参考译文共有的一至四元词组，全部样本合并计算，0 到 100（sacrebleu；中文按字）。",
+    ),
+    "about_rouge_1": (
+        "ROUGE-1 and ROUGE-2: F1 of the words and of the pairs of words shared with the reference, 0 to 1.",
+        "ROUGE-1 与 ROUGE-2：与参考共有的词及相邻词对的 F1，0 到 1。",
+    ),
+    "about_exact_text": (
+        "Exact texts: answers that are the reference, but for white space.",
+        "完全一致率：除空白外与参考完全相同的答案所占比例。",
+    ),
+    "about_placeholders_kept": (
+        "Placeholders kept: of the formats, tags, addresses and numbers that source and reference share, how many "
+        "stand in the answer. Without them a program shows nonsense.",
+        "占位符保留率：原文与参考共有的格式符、标签、网址和数字中，出现在答案里的比例。缺了它们，程序就会显示乱码。",
+    ),
+    "about_length_ratio": (
+        "Length ratio: characters of all answers over those of all references.",
+        "长度比：全部答案的字符数除以全部参考的字符数。",
+    ),
+    "about_copy": (
+        "Copying: the source itself as the answer.",
+        "照抄：直接以原文作为答案。",
+    ),
+    "about_words": (
+        "Word by word: each word by the one that goes with it in training (IBM model 1); unknown ones stay.",
+        "逐词翻译：每个词换成训练集中与之最常对应的词（IBM 模型 1），未知词保留原样。",
+    ),
+    "about_lead": (
+        "First sentences: as many from the beginning of the source as validate best.",
+        "开头几句：取原文开头若干句，句数按验证集选定。",
+    ),
+    "about_extract": (
+        "Central sentences: those of the source that are most like the others (TextRank over TF-IDF).",
+        "核心句：原文中与其他句子最相似的几句（基于 TF-IDF 的 TextRank）。",
     ),
     "about_rouge_l": (
         "ROUGE-L: F1 of the longest common subsequence, 0 to 1, over words; over characters in Chinese.",
@@ -197,6 +256,69 @@ PHRASES: Phrases = {
         "Nearest texts: the labels of the most similar training texts, by the vectors of the base before any training.",
         "最近文本：采用训练集中最相似文本的标签，相似度由未经训练的基座向量得出。",
     ),
+    **READ_WORDS,
+    **EXAM_WORDS,
+    "about_ndcg_at_10": (
+        "nDCG@10: how high the relevant texts stand among the first ten, higher grades and places counting more; 1 is "
+        "the best order there is.",
+        "nDCG@10：相关文本在前十名中的位置，等级越高、位置越前，权重越大；1 为最佳顺序。",
+    ),
+    "about_mrr_at_10": (
+        "MRR@10: one over the rank of the first relevant text, 0 where none is among the first ten, mean over queries.",
+        "MRR@10：首个相关文本名次的倒数，前十名中没有则为 0，对各查询取平均。",
+    ),
+    "about_recall_at_1": (
+        "Recall: the share of a query's relevant texts among the first 1, 10 or 100, mean over queries.",
+        "召回率：查询的相关文本出现在前 1、10、100 名中的比例，对各查询取平均。",
+    ),
+    "about_spearman": (
+        "Spearman's correlation: how far the order of the cosines is that of the scores; 1 is the same order, 0 none.",
+        "斯皮尔曼相关系数：余弦的顺序与评分顺序的一致程度；1 为完全一致，0 为无关。",
+    ),
+    "about_bm25": (
+        "BM25: the words that query and text share, rare ones counting more; what every search engine begins with.",
+        "BM25：查询与文本共有的词，越罕见权重越大；各类搜索引擎的起点。",
+    ),
+    "about_tfidf_cosine": (
+        "TF-IDF cosine: words and character n-grams that query and text share, without any model.",
+        "TF-IDF 余弦：查询与文本共有的词和字符 n 元，不用任何模型。",
+    ),
+    "about_base_vectors": (
+        "Base vectors: the cosine of the base's vectors before any training.",
+        "基座向量：未经训练的基座所给向量的余弦。",
+    ),
+    "about_random": ("Random: an order by lot.", "随机：抽签决定的顺序。"),
+    # Searches
+    "missed": ("What was not found first", "未排在首位的查询"),
+    "missed_how": (
+        "Queries for which another text stands first, those first whose own text stands lowest: often the other text "
+        "answers as well, and the pair is what is missing from the data.",
+        "首位是其他文本的查询，按应得文本的名次从低到高排列：往往那条文本同样能回答，只是数据中缺少这一对。",
+    ),
+    "query": ("Query", "查询"),
+    "wanted": ("Wanted", "应得文本"),
+    "first": ("Stands first", "首位文本"),
+    "rank": ("Rank of the wanted", "应得文本的名次"),
+    # Forgetting
+    "forgetting": ("What was forgotten", "忘掉了什么"),
+    "guard_how": (
+        "A fixed battery (version {version}) of general texts, instructions and sums, none of them from your rows, "
+        "before and after tuning, paired item by item. A skill has dropped when its whole 95 % interval is a loss; a "
+        "rise of bits per byte below {least} of the base’s counts as none.",
+        "固定题库（版本 {version}）包含通用文本、指令与算术，均不取自你的数据；微调前后逐题配对比较。"
+        "整个 95 % 区间均为损失时，才算能力下降；每字节比特数的升幅不足基座的 {least} 时不计。",
+    ),
+    "guard_lost": (
+        "Questions that the base answers rightly and the tuned model does not.",
+        "基座答对而微调后答错的题目。",
+    ),
+    "skill": ("Skill", "能力"),
+    "guard_base": ("Before", "微调前"),
+    "guard_tuned": ("After", "微调后"),
+    "guard_dropped": ("✗ dropped", "✗ 下降"),
+    "guard_held": ("not shown to have dropped", "未证明下降"),
+    "guard_gained": ("gained", "提高"),
+    "guard_cannot": ("the base cannot do it either", "基座本来也不会"),
     # Ladder
     "ladder": ("Where to stop", "停在哪一级"),
     "ladder_how": (
@@ -206,8 +328,8 @@ PHRASES: Phrases = {
     ),
     "ladder_seconds": ("To make, core-seconds", "制作（核秒）"),
     "ladder_money": ("To make, money", "制作（费用）"),
-    "ladder_thousand": ("A thousand texts, core-seconds", "每千条文本（核秒）"),
-    "ladder_gap": ("Macro F1 to the best", "与最好者的宏平均 F1 之差"),
+    "ladder_thousand": ("A thousand answers, core-seconds", "每千次回答（核秒）"),
+    "ladder_gap": ("{metric} to the best", "与最好者的{metric}之差"),
     "forecast": ("{rows}, forecast", "{rows}（预测）"),
     "accuracy": ("Accuracy", "准确率"),
     "more_how": (
@@ -300,8 +422,18 @@ KNOWN: Phrases = {
     "unigram": ("word frequency", "词频"),
     "tfidf": ("TF-IDF", "TF-IDF"),
     "majority": ("majority", "最常见标签"),
+    "copy": ("copy", "照抄"),
+    "words": ("word by word", "逐词翻译"),
+    "lead": ("first sentences", "开头几句"),
+    "extract": ("central sentences", "核心句"),
+    "base_vectors": ("base vectors", "基座向量"),
+    "bm25": ("BM25", "BM25"),
+    "tfidf_cosine": ("TF-IDF cosine", "TF-IDF 余弦"),
+    "random": ("random", "随机"),
     "keywords": ("keywords", "关键词"),
     "neighbours": ("nearest texts", "最近文本"),
+    **READ_NAMES,
+    **EXAM_NAMES,
     # Stages
     "data": ("prepare", "数据准备"),
     "finetune": ("fine-tune", "微调"),

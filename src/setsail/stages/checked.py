@@ -1,0 +1,18 @@
+"""Only what the check has passed is used."""
+
+from __future__ import annotations
+
+from setsail.base.artifact import Artifact
+from setsail.base.errors import CheckRefused
+from setsail.base.run import Run
+
+
+def refuse_unchecked(run: Run, made: Artifact, *, part: str = "served") -> None:
+    """Raises:
+    CheckRefused: when no passed check speaks of exactly these files; it knows them as its `part`.
+    """
+    again = "setsail run RECIPE checks it"
+    if "check" not in run.current():
+        raise CheckRefused("this model was never checked against the trainer", place=str(run.path), hint=again)
+    if run.artifact("check").manifest.parents.get(part) != made.id:
+        raise CheckRefused("the check speaks of another model than the one here", place=str(run.path), hint=again)
