@@ -72,6 +72,16 @@ def score_rows(draw: Random) -> list[dict[str, Any]]:
     return rows
 
 
+def graded_rows(draw: Random) -> list[dict[str, Any]]:
+    """Ten points for each time that a word stands, and twenty more where the rubric says so."""
+    rows = []
+    for row in score_rows(draw):
+        is_kind = draw.random() < 0.5
+        rubric = "the home is quick" if is_kind else "who works today"
+        rows.append({"rubric": rubric, "answer": row["text"], "grade": row["score"] + 20 * is_kind})
+    return rows
+
+
 def lengthened(text: str, draw: Random) -> str:
     """One text in four with words before and behind it: some are longer than the context, and learned in windows."""
     if draw.random() < 0.75:
@@ -123,6 +133,7 @@ LONG = ("tag", "answer")  # whose rows hold texts longer than the context
 MAKERS: dict[str, Callable[[Random], list[dict[str, Any]]]] = {
     "labels": labels_rows,
     "regress": score_rows,
+    "grade": graded_rows,
     "tag": tag_rows,
     "relate": relation_rows,
     "answer": answer_rows,
@@ -143,6 +154,7 @@ task: {"classify" if task == "labels" else task}
 base: ./encoder
 data:
   source: rows.jsonl
+  columns: {"{text: answer}" if task == "grade" else "{}"}
   near_duplicates: 1.0
   clean: none
   overlong: {"split" if task in LONG else "drop"}
@@ -160,16 +172,28 @@ def evaluation(run: Path) -> dict[str, Any]:
     return json.loads(Run(run).artifact("evaluate").file("evaluation.json").read_text("utf-8"))
 
 
-LEADS = {"labels": "micro_f1", "regress": "r2", "tag": "entity_f1", "relate": "macro_f1", "answer": "token_f1"}
+LEADS = {
+    "labels": "micro_f1",
+    "regress": "r2",
+    "grade": "r2",
+    "tag": "entity_f1",
+    "relate": "macro_f1",
+    "answer": "token_f1",
+}
 
 
 def test_what_was_learned_is_better_than_saying_the_same_of_all(port: tuple[str, Path]) -> None:
     task, run = port
     found = evaluation(run)
     lead = {name: scores["metrics"][LEADS[task]]["value"] for name, scores in found["systems"].items()}
-    dullest = {"labels": "majority", "regress": "mean", "tag": "dictionary", "relate": "majority", "answer": "none"}[
-        task
-    ]
+    dullest = {
+        "labels": "majority",
+        "regress": "mean",
+        "grade": "mean",
+        "tag": "dictionary",
+        "relate": "majority",
+        "answer": "none",
+    }[task]
     assert lead["tuned"] > 0.8, lead
     assert lead["tuned"] > lead[dullest] or task == "tag", lead
     rungs = {rung["system"] for rung in found["ladder"]["rungs"]}
@@ -251,6 +275,7 @@ def test_the_report_says_it_in_words(port: tuple[str, Path]) -> None:
 QUESTIONS = {
     "labels": ("parcel late broken login app", {"labels", "text"}),
     "regress": ("late late late parcel", {"score", "text"}),
+    "grade": ('{"rubric": "the home is quick", "text": "late late broken sum"}', {"score", "text", "rubric"}),
     "tag": ("parcel box late anna lives in rome invoice", {"spans", "text"}),
     "relate": ('{"text": "anna works at rome", "head": "anna", "tail": "rome"}', {"relation", "probability"}),
     "answer": (
@@ -268,6 +293,10 @@ def test_predict_prints_what_the_task_says(port: tuple[str, Path], capsys: pytes
     assert keys <= set(line) and "probabilities" not in line
     if task == "labels":
         assert "late" in line["labels"] and "refund" not in line["labels"]
+    if task == "grade":
+        predict_with_run(run, question.replace("the home is quick", "who works today"))
+        other = json.loads(capsys.readouterr().out)
+        assert 40 < line["score"] < 70 and 8 < line["score"] - other["score"] < 32
     if task == "regress":
         assert 25 < line["score"] < 55
     if task == "tag":
@@ -318,7 +347,7 @@ def test_a_long_text_is_read_in_windows_to_its_end(
 
 def test_a_question_that_lacks_a_part_is_told_which(port: tuple[str, Path]) -> None:
     task, run = port
-    if task not in ("relate", "answer"):
+    if task not in ("relate", "answer", "grade"):
         return
     with pytest.raises(UserError, match="there is no") as refused:
         predict_with_run(run, "only a text")
@@ -359,6 +388,8 @@ def question(task: str, row: dict[str, Any]) -> str:
     """A row as a question, its answer left out."""
     if task in ("relate", "answer"):
         return json.dumps({name: value for name, value in row.items() if name not in ("relation", "answers")})
+    if task == "grade":
+        return json.dumps({"rubric": row["rubric"], "text": row["answer"]})
     return row["text"]
 
 

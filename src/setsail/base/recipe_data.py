@@ -114,7 +114,10 @@ class Vault(Part):
 
 Conversations = Literal["preference", "messages", "alpaca", "sharegpt", "prompt_completion", "squad"]
 Lines = Literal["words_pos", "scored_lines"]
-Texts = Lines | Literal["text_label", "text_labels", "text_score", "text_spans", "tokens_tags", "text_relation"]
+Texts = (
+    Lines
+    | Literal["text_label", "text_labels", "text_score", "text_spans", "tokens_tags", "text_relation", "graded_text"]
+)
 Pairs = Literal["graded", "scored_pair", "query_positive", "title_text"] | Literal["pair", "translation", "summary"]
 Format = Literal["auto", "text"] | Conversations | Texts | Pairs
 
