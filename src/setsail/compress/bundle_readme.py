@@ -16,7 +16,7 @@ class About:
     name: str
     task: str
     weights: str
-    engine: str
+    engines: tuple[str, ...]
     model_bytes: int
     measured: Measured
     machine: str
@@ -47,14 +47,14 @@ def write_readme(folder: Path, about: About) -> None:
     more = {
         language: "".join(
             f"\n{line[language]}\n"
-            for line, told in ((_CUT, not about.engine.startswith("xllamacpp")), (_REPORT, about.has_report))
+            for line, told in ((_CUT, "onnxruntime" in about.engines), (_REPORT, about.has_report))
             if told
         )
         for language in ("en", "zh")
     }
     text = f"""# {about.name}
 
-A model of task `{about.task}` that runs on its own: Python and {about.engine}, no torch.
+A model of task `{about.task}` that runs on its own: Python and {" and ".join(about.engines)}, no torch.
 
     pip install -r requirements.txt
     python run.py '{about.example}'
@@ -72,9 +72,9 @@ Measured on {about.machine}.
 
 ## 中文
 
-任务为 `{about.task}` 的模型，独立运行：只需 Python 和 {about.engine}，不需要 torch。安装和运行的命令见上；也可以从
-标准输入逐行读取，每行输出一行 JSON。保留此文件夹之前，已在单独的进程中运行其程序，它对一个留出样本的回答与检查过的
-模型一致。
+任务为 `{about.task}` 的模型，独立运行：只需 Python 和 {"、".join(about.engines)}，不需要 torch。
+安装和运行的命令见上；也可以从标准输入逐行读取，每行输出一行 JSON。保留此文件夹之前，已在单独的进程中运行其程序，
+它对一个留出样本的回答与检查过的模型一致。
 {more["zh"]}
 `LICENCES.md` 说明权重的来源与许可，`manifest.json` 记录每个文件的 SHA-256。上表依次为：精度、模型大小、首个回答用时、
 下一个回答用时、内存峰值。

@@ -174,7 +174,7 @@ def _fill(draft: Path, cargo: Cargo, log: Log) -> dict[str, Any]:
         name=cargo.recipe.name,
         task=task,
         weights=cargo.weights,
-        engine=" and ".join(ENGINES[cargo.engine][:2]),
+        engines=ENGINES[cargo.engine][:2],
         model_bytes=(draft / cargo.target).stat().st_size,
         measured=measured,
         machine=describe(),

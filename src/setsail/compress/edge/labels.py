@@ -48,6 +48,7 @@ if __name__ == "__main__":
         fields = json.loads(line) if line.startswith("{") else {"text": line}
         read = tokenizer.encode(marked(fields))
         every = {"input_ids": read.ids, "attention_mask": read.attention_mask, "token_type_ids": read.type_ids}
-        found = session.run(None, {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]})[0][0]
+        batch = {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]}
+        found = np.asarray(session.run(None, batch)[0])[0]
         cut = {"cut": True} if read.overflowing else {}
         print(json.dumps({**fields, **say(found.astype(float)), **cut}, ensure_ascii=False), flush=True)

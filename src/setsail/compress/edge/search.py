@@ -24,10 +24,11 @@ if __name__ == "__main__":
     session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options)
     for line in sys.argv[1:] or map(str.strip, sys.stdin):
         fields = json.loads(line) if line.startswith("{") else {"text": line}
-        texts = (fields["query"], fields["text"]) if TOLD["task"] == "rank" else (fields["text"],)
-        read = tokenizer.encode(*texts)
+        texts = (fields["query"], fields["text"]) if TOLD["task"] == "rank" else (fields["text"], None)
+        read = tokenizer.encode(texts[0], texts[1])
         every = {"input_ids": read.ids, "attention_mask": read.attention_mask, "token_type_ids": read.type_ids}
-        found = session.run(None, {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]})[0][0]
+        batch = {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]}
+        found = np.asarray(session.run(None, batch)[0])[0]
         said = {"score": float(1 / (1 + np.exp(-found[0])))} if TOLD["task"] == "rank" else {"vector": found.tolist()}
         cut = {"cut": True} if read.overflowing else {}
         print(json.dumps({**fields, **said, **cut}, ensure_ascii=False), flush=True)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xllamacpp import CommonParams, Server
+from xllamacpp.xllamacpp import CommonParams, Server
 
 HERE = Path(__file__).parent
 TOLD = json.loads((HERE / "text.json").read_text("utf-8"))

@@ -60,11 +60,12 @@ if __name__ == "__main__":
     session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options)
     for line in sys.argv[1:] or map(str.strip, sys.stdin):
         fields = json.loads(line) if line.startswith("{") else {"text": line}
-        texts = (fields["question"], fields["context"]) if answers else (fields["text"],)
-        read = tokenizer.encode(*texts)
+        text = fields["context" if answers else "text"]
+        read = tokenizer.encode(fields["question"], text) if answers else tokenizer.encode(text)
         every = {"input_ids": read.ids, "attention_mask": read.attention_mask, "token_type_ids": read.type_ids}
-        found = session.run(None, {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]})[0][0]
-        inside = [number == len(texts) - 1 for number in read.sequence_ids]
-        said = (answer if answers else tags)(found.astype(float), read, inside, texts[-1])
+        batch = {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]}
+        found = np.asarray(session.run(None, batch)[0])[0]
+        inside = [number == int(answers) for number in read.sequence_ids]
+        said = (answer if answers else tags)(found.astype(float), read, inside, text)
         cut = {"cut": True} if read.overflowing else {}
         print(json.dumps({**fields, **said, **cut}, ensure_ascii=False), flush=True)
