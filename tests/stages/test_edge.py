@@ -29,6 +29,11 @@ CASES: dict[str, tuple[Head, tuple[str, ...], list[dict[str, Any]]]] = {
     "classify": ("document", ("a", "b", "c"), [{"text": "the parcel came late"}, {"text": "快递坏了"}, {"text": LONG}]),
     "labels": ("document", ("a", "b", "c"), [{"text": "the parcel came late"}, {"text": "broken box 12"}]),
     "regress": ("document", ("score",), [{"text": "the parcel came late"}, {"text": LONG}]),
+    "grade": (
+        "document",
+        ("score",),
+        [{"rubric": "the parcel came", "text": "it came late"}, {"rubric": "broken box ?", "text": LONG}],
+    ),
     "relate": (
         "document",
         ("x", "y"),

@@ -26,7 +26,7 @@ PROGRAM, REQUIREMENTS, LICENCES = "run.py", "requirements.txt", "LICENCES.md"
 BLOCKED = ("torch", "transformers", "setsail")  # what a bundle runs without
 ENGINES = {"onnx": ("onnxruntime", "tokenizers", "numpy"), "gguf": ("xllamacpp",)}
 _PROGRAMS = {
-    **dict.fromkeys(("classify", "labels", "regress", "relate"), "labels"),
+    **dict.fromkeys(("classify", "labels", "regress", "grade", "relate"), "labels"),
     **dict.fromkeys(("tag", "answer"), "tokens"),
     **dict.fromkeys(("embed", "rank"), "search"),
 }

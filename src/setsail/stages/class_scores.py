@@ -188,8 +188,13 @@ def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluati
     settings = recipe.evaluate
     if settings.prompted is not None:  # without a rung: what it costs on its own machine is not known here
         systems["prompted"] = _prompted(voyage, settings.prompted, parts, classifier.labels)
-    pairs = (*exam.compared(COMPARISONS), ("tuned", INT8))
-    plan = Plan(pairs, num_samples=settings.samples, resamples=settings.resamples, seed=recipe.seed)
+    plan = Plan(
+        (*exam.compared(COMPARISONS), ("tuned", INT8)),
+        num_samples=settings.samples,
+        resamples=settings.resamples,
+        seed=recipe.seed,
+        nothing=recipe.data.no_relation,
+    )
     return evaluate_classes(
         systems,
         rows,

@@ -42,6 +42,7 @@ from setsail.tasks.prediction import Predictor
 DOES = {
     "classify": "a classifier: it gives a text a label",
     "regress": "an encoder: it gives a text a score",
+    "grade": "an encoder: it grades an answer against a rubric",
     "tag": "an encoder: it marks parts of a text",
     "relate": "an encoder: it says how two names have to do with one another",
     "answer": "an encoder: it finds answers in a text",
@@ -272,7 +273,7 @@ def fields_of(row: Row, task: str) -> dict[str, Any]:
         return {"query": query_of(row), "text": text_of(row)}
     if task == "embed":
         return {"text": text_of(row)}
-    if task == "answer":
+    if task in ("answer", "grade"):
         return {message["role"]: message["content"] for message in row.messages}
     if task == "relate":
         places = {span.label: [span.start, span.end] for span in spans_of(row.target)}

@@ -26,7 +26,7 @@ def marked(fields):
 
 
 def say(logits):
-    if TOLD["task"] == "regress":
+    if TOLD["task"] in ("regress", "grade"):
         return {"score": logits[0]}
     if TOLD["task"] == "labels":
         chances = (1 / (1 + np.exp(-logits))).tolist()
@@ -40,13 +40,14 @@ def say(logits):
 if __name__ == "__main__":
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(TOLD["context"])
+    grades = TOLD["task"] == "grade"  # a text beside its rubric
+    tokenizer.enable_truncation(TOLD["context"], strategy="only_second" if grades else "longest_first")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options)
     for line in sys.argv[1:] or map(str.strip, sys.stdin):
         fields = json.loads(line) if line.startswith("{") else {"text": line}
-        read = tokenizer.encode(marked(fields))
+        read = tokenizer.encode(fields["rubric"], fields["text"]) if grades else tokenizer.encode(marked(fields))
         every = {"input_ids": read.ids, "attention_mask": read.attention_mask, "token_type_ids": read.type_ids}
         batch = {name: np.array([every[name]], np.int64) for name in TOLD["inputs"]}
         found = np.asarray(session.run(None, batch)[0])[0]
