@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from setsail.base.recipe_data import Data, Server
+from setsail.base.recipe_export import Export, refuse_unfit_export
 from setsail.base.recipe_mix import Mix
 from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
 from setsail.base.recipe_part import Fraction, Number, Part, PositiveFloat, PositiveInt, Share
@@ -177,20 +178,6 @@ class Evaluate(Part):
     prompted: Server | None = None
 
 
-class Export(Part):
-    """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served."""
-
-    format: Literal["gguf", "safetensors"] = "gguf"
-    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16"], ...] = ("q8_0",)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        if isinstance(value, dict) and isinstance(value.get("weights"), str):
-            return {**value, "weights": [value["weights"]]}
-        return value
-
-
 class Check(Part):
     """The faithfulness check: how many held-out prompts, and how many tokens of greedy text on each."""
 
@@ -203,7 +190,7 @@ class Serve(Part):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    engine: Literal["auto", "openvino", "llamacpp", "torch"] = "auto"
+    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
     slots: PositiveInt = 8
     queue: Annotated[int, Field(ge=0)] = 64
     context: PositiveInt | None = None
@@ -332,6 +319,8 @@ class Recipe(Part):
             raise ValueError("conversations are mixed into task chat; into texts, mix texts")
         if self.task in ENCODER_TASKS:
             _refuse_unfit_for_an_encoder(self)
+        is_encoder = self.task in ENCODER_TASKS
+        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
         refuse_unfit_damage(self.task, self.data.damage)
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from setsail.base.artifact import Artifact
 from setsail.base.errors import CheckRefused
 from setsail.base.log import size
-from setsail.compress.export import export_gguf, verify_single_rounding, weight_error
+from setsail.compress.export import Weights, export_gguf, verify_single_rounding, weight_error
 from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
 from setsail.models.weights import SIDE_FILES, weights_sha256
@@ -35,7 +35,8 @@ def make_merged(voyage: Voyage, base: Artifact, trained: Artifact) -> Artifact:
 
 def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Artifact:
     """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of the model."""
-    weights = voyage.recipe.export.weights if kind == "gguf" else voyage.recipe.export.weights[:1]
+    asked = cast(tuple[Weights, ...], voyage.recipe.export.weights)
+    weights = asked if kind == "gguf" else asked[:1]
 
     def build(draft: Path) -> Mapping[str, Any]:
         metrics: dict[str, Any] = {}
