@@ -7,6 +7,7 @@ and errors, Host, key, closed door; so an unknown caller learns nothing, not eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,6 +21,7 @@ from setsail.serve import generated, predict_routes, routes
 from setsail.serve.errors import ApiError
 from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
+from setsail.serve.keyring import Keyring
 from setsail.serve.page_files import page_files, send_page_file
 from setsail.serve.predictors import LivePredictor
 from setsail.serve.schema import ChatBody, CompletionBody
@@ -42,6 +44,7 @@ def build_app(
     Either all of them write, or there is one predictor, which has no chat page.
     """
     service = Service(models, settings)
+    service.keys = Keyring(Path(settings.keys), log) if settings.keys else None
     predictor = next((model for model in service.models.values() if isinstance(model, LivePredictor)), None)
     page = page_files() if predictor is None else {}
     table: list[tuple[str, str, ASGIApp]] = [
@@ -60,7 +63,7 @@ def build_app(
         middleware=[
             Middleware(Edge, service=service, figures=figures, log=log),
             Middleware(HostGuard, loopback=is_loopback(settings.host)),
-            Middleware(KeyGuard, key_sha256=api_key_sha256, open_paths=OPEN | frozenset(page)),
+            Middleware(KeyGuard, key_sha256=api_key_sha256, keys=service.keys, open_paths=OPEN | frozenset(page)),
             Middleware(DoorGuard, service=service),
         ],
         # Errors pass through to `Edge`, which has one shape for all of them.

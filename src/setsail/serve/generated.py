@@ -34,20 +34,24 @@ class Asked:
     param: str
     settings: Serve
     ticket: Ticket
+    note: Note
 
-    async def written(self) -> tuple[Line, int, int]:
-        """The line that is said, and the tokens that were read and written for it. Raises `ApiError`."""
+    async def written(self) -> Line:
+        """The line that is said; what is read and written for it is noted as it happens. Raises `ApiError`."""
         try:
             text = filled_text(self.fields)
             request = await asyncio.to_thread(asked_request, self.model.served, text, self.settings)
         except (UserError, ApiError) as error:
             code = error.code if isinstance(error, ApiError) else "invalid_value"
             raise ApiError(400, error.message, code=code, param=self.param, hint=error.hint) from None
+        self.note.num_prompt = (self.note.num_prompt or 0) + len(request.prompt_ids)
         generation = Generation(self.model, request, self.ticket, stop=())
+        output = ""
         async with aclosing(generation.pieces()) as pieces:
-            output = "".join([piece.text async for piece in pieces])
-        line = written_line(self.fields, output, stopped=generation.finish_reason == "stop")
-        return line, len(request.prompt_ids), generation.num_tokens
+            async for piece in pieces:
+                output += piece.text
+                self.note.num_tokens += len(piece.tokens)
+        return written_line(self.fields, output, stopped=generation.finish_reason == "stop")
 
 
 def write_for_inputs(service: Service) -> ASGIApp:
@@ -65,7 +69,7 @@ def write_for_inputs(service: Service) -> ASGIApp:
             for number, fields in enumerate(inputs):
                 ticket = model.enter()
                 places.callback(ticket.release)
-                asked.append(Asked(model, fields, f"inputs[{number}]", service.settings, ticket))
+                asked.append(Asked(model, fields, f"inputs[{number}]", service.settings, ticket, note))
             seconds = service.settings.deadline_seconds
             work = _answer(asked, note, send)
             await supervise(work, receive, seconds=seconds, time_is_up=service.time_is_up)
@@ -91,7 +95,5 @@ async def _answer(asked: list[Asked], note: Note, send: Send) -> None:
             tasks = [group.create_task(each.written()) for each in asked]
     except ExceptionGroup as failed:  # one request has one answer: the first of its inputs that failed
         raise failed.exceptions[0] from None
-    found = [task.result() for task in tasks]
-    note.num_prompt, note.num_tokens = sum(read for _, read, _ in found), sum(made for _, _, made in found)
-    answer = {"model": asked[0].model.served.name, "usage": usage(note.num_prompt, note.num_tokens)}
-    await send_json(send, {**answer, "predictions": [line for line, _, _ in found]})
+    answer = {"model": asked[0].model.served.name, "usage": usage(note.num_prompt or 0, note.num_tokens)}
+    await send_json(send, {**answer, "predictions": [task.result() for task in tasks]})

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from setsail.base.errors import did_you_mean
 from setsail.base.recipe import Serve
 from setsail.serve.errors import ApiError, shown
+from setsail.serve.keyring import Keyring
 from setsail.serve.models import LiveModel, ServedModel
 from setsail.serve.predictors import LivePredictor, ServedPredictor
 
@@ -24,6 +25,7 @@ class Service:
     def __init__(self, models: Mapping[str, Served], settings: Serve) -> None:
         self.settings = settings
         self.models = {name: _alive(model, settings) for name, model in models.items()}
+        self.keys: Keyring | None = None
         self.num_active = 0
         self.draining = False
         self.time_is_up = asyncio.Event()

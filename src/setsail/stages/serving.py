@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
+from setsail.serve.keys import hash_of, read_keys
 from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
@@ -85,22 +85,29 @@ def serve_run(
     host: str | None = None,
     port: int | None = None,
     engine: str | None = None,
+    keys: Path | None = None,
     before_check: bool = False,
+    without_keys: bool = False,
 ) -> int:
     """Serves until told to leave. The address goes to stdout, the rest to stderr.
 
     Raises:
         CheckRefused: the model was not checked, or the check found a breach.
         SystemRefusal: the port is taken.
+        UserError: the key file cannot be used; other machines could come in without a key.
     """
     run, recipe = _opened(path)
     is_predictor = predicts(run, recipe)
     if not is_predictor:
         read_run(path)
-    settings = recipe.serve.model_copy(update={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
-    key = read_environment().api_key
-    key_sha256 = hashlib.sha256(key.encode()).hexdigest() if key else None
+    said = {"host": host, "port": port, "keys": str(keys) if keys else None}
+    settings = recipe.serve.model_copy(update={name: value for name, value in said.items() if value is not None})
+    settings = settings.model_copy(update={"keys": None}) if without_keys else settings
+    key = None if without_keys else read_environment().api_key
+    key_sha256 = hash_of(key.encode()) if key else None
     refuse_open_door(settings, key_sha256)
+    if settings.keys is not None:
+        read_keys(Path(settings.keys))
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
     log = Log()
     open_models = served_predictor if is_predictor else served_writers
@@ -201,7 +208,7 @@ def served_apart(run: Path, *, engine: str | None = None, before_check: bool = F
     """
     command = [sys.executable, "-m", "setsail", "serve", str(run), "--port", "0", "--host", "127.0.0.1"]
     command += ["--engine", engine] if engine else []
-    command += ["--before-check"] if before_check else []
+    command += ["--without-keys", *(["--before-check"] if before_check else [])]
     with tempfile.TemporaryFile("w+") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=without_key())
         try:
