@@ -99,6 +99,14 @@ class LiveModel:
             message = f"the engine of {self.served.name} could not be started: {error.message}"
             raise ApiError(503, message, code="engine_down") from None
 
+    def refuse_grammar(self, request: GenerationRequest) -> None:
+        """Raises `ApiError` 400 when the request asks for a grammar and the engine, which runs, takes none."""
+        engine = self.served.engine
+        if request.grammar is not None and engine.state == "ready" and not engine.takes_grammars:
+            message = f"response_format: the engine {engine.name} of {self.served.name} cannot hold answers to it"
+            hint = "serve with --engine llamacpp, or leave response_format out"
+            raise ApiError(400, message, code="unsupported_field", param="response_format", hint=hint)
+
     def submit(self, request: GenerationRequest, on_event: Callable[[Token | Finished], None]) -> Submission:
         """Sends a request to the engine; `on_event` is called on the event loop."""
         loop = asyncio.get_running_loop()

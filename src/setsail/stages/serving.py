@@ -165,7 +165,7 @@ def _served(
     artifact: Artifact, recipe: Recipe, name: str, engine: str | None, *, log: Log, lazily: bool = False
 ) -> ServedModel:
     file = file_to_serve(artifact, recipe, engine)
-    process = open_process(file, recipe)
+    process = open_process(file, recipe, grammars=True)
     model = ServedModel(
         name=name,
         tokenizer=tokenizer_of(artifact),
