@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from setsail.base.recipe import Serve
-from setsail.serve import generated, predict_routes, routes
+from setsail.serve import generated, predict_routes, routes, token_routes
 from setsail.serve.errors import ApiError
 from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
@@ -49,6 +49,8 @@ def build_app(
     page = page_files() if predictor is None else {}
     table: list[tuple[str, str, ASGIApp]] = [
         *(("POST", path, target) for path, target in _answering(service, predictor).items()),
+        ("POST", "/tokenize", token_routes.tokenize(service)),
+        ("POST", "/detokenize", token_routes.detokenize(service)),
         *([] if predictor is None else [("GET", "/", predict_routes.about(predictor))]),
         ("GET", "/v1/models", routes.list_models(service)),
         ("GET", "/v1/models/{name:path}", routes.show_model(service)),

@@ -117,10 +117,11 @@ class Grammar:
         items = f"{item} {more}" if most != 1 else item
         return f'"[" {items} "]"' if least else f'"[" ({items})? "]"'
 
-    def map_of(self, value: str) -> str:
-        """An object with any names."""
+    def map_of(self, value: str, *, least: int = 0) -> str:
+        """An object with any names; with none of them, unless `least` is 1."""
         pair = f'{self.known("string")} ": " {value}'
-        return f'"{{" ({pair} (", " {pair})*)? "}}"'
+        pairs = f'{pair} (", " {pair})*'
+        return f'"{{" {pairs} "}}"' if least else f'"{{" ({pairs})? "}}"'
 
     def object(self, pairs: Sequence[tuple[str, str, bool]]) -> str:
         """An object with these names in this order, each with its value and whether it must be there."""

@@ -48,9 +48,12 @@ _HINTS = {
 
 
 def grammar_of_any_object() -> str:
-    """The grammar of `{"type": "json_object"}`: any object that is not too deep."""
+    """The grammar of `{"type": "json_object"}`: any object that is not too deep, and not empty.
+
+    A small model that may write `{}` does, since that is the shortest way out.
+    """
     grammar = Grammar()
-    return grammar.text(grammar.map_of(grammar.value()))
+    return grammar.text(grammar.map_of(grammar.value(), least=1))
 
 
 def grammar_of(schema: Mapping[str, Any]) -> str:

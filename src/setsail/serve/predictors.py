@@ -12,6 +12,7 @@ from setsail.serve.errors import ApiError
 from setsail.serve.gate import Gate, Ticket
 from setsail.serve.models import enter_gate
 from setsail.tasks.prediction import Answer, Predictor, Question
+from setsail.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class ServedPredictor:
     """What `build_app` is given for a predictor, whose thread has been started; `does` says what it is and does."""
 
     name: str
+    tokenizer: Tokenizer
     engine: PredictorThread
     created: int
     lineage: str

@@ -29,11 +29,22 @@ _SLACK_TOKENS = 16
 
 def chat_request(model: ServedModel, body: ChatBody, settings: Serve) -> GenerationRequest:
     """A conversation as the engine wants it. Raises `ApiError` 400 when it does not fit or the template refuses it."""
-    messages = _with_tools(body)
-    refuse_overlong(model, [message["content"] for message in messages], param="messages")
-    rendered = _rendered(lambda: render(model.tokenizer, messages, generation_prompt=True), param="messages")
+    rendered = chat_prompt(model, body)
     stop_ids = {rendered.stop_id, *model.tokenizer.eos_ids}
     return replace(_request(model, body, rendered.ids, stop_ids, settings), grammar=_grammar(body))
+
+
+def chat_prompt(model: ServedModel, body: ChatBody) -> Rendered:
+    """A conversation as the model reads it. Raises `ApiError` 400 where it is too long or the template refuses it."""
+    messages = _with_tools(body)
+    refuse_overlong(model, [message["content"] for message in messages], param="messages")
+    return _rendered(lambda: render(model.tokenizer, messages, generation_prompt=True), param="messages")
+
+
+def text_prompt(model: ServedModel, text: str, *, param: str = "text") -> Rendered:
+    """A text to go on with, as the model reads it. Raises `ApiError` 400 where it is too long."""
+    refuse_overlong(model, [text], param=param)
+    return _rendered(lambda: render_text(model.tokenizer, text, generation_prompt=True), param=param)
 
 
 def _grammar(body: ChatBody) -> str | None:
@@ -69,8 +80,7 @@ def completion_request(model: ServedModel, body: CompletionBody, settings: Serve
     """
     text = body.prompt
     if isinstance(text, str):
-        refuse_overlong(model, [text], param="prompt")
-        rendered = _rendered(lambda: render_text(model.tokenizer, text, generation_prompt=True), param="prompt")
+        rendered = text_prompt(model, text, param="prompt")
         return _request(model, body, rendered.ids, {rendered.stop_id, *model.tokenizer.eos_ids}, settings)
     num_known = model.tokenizer.num_tokens
     unknown = next((token_id for token_id in text if token_id >= num_known), None)

@@ -152,6 +152,7 @@ def served_predictor(
     log.say(f"  {recipe.name}: {trained.path} by torch ({DOES[recipe.task]})")
     served = ServedPredictor(
         name=recipe.name,
+        tokenizer=tokenizer_of(trained),
         engine=PredictorThread(load).start(),
         created=int(trained.path.stat().st_mtime),
         lineage=trained.id[:12],
