@@ -190,7 +190,7 @@ def evaluate(
 
 @app.command()
 def serve(
-    run: RunPath,
+    runs: Annotated[list[Path], typer.Argument(help="Runs' folders; a request chooses by `model`.", metavar="RUN...")],
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
@@ -203,7 +203,7 @@ def serve(
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
     options = {"host": host, "port": port, "engine": engine, "keys": keys}
     for_ourselves = {"before_check": before_check, "without_keys": without_keys}
-    raise typer.Exit(_call("serving:serve_run", run, **options, **for_ourselves))
+    raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
 
 
 keys_app = typer.Typer(help="The keys of those who may use a server: who, how much, and until when.")

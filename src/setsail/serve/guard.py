@@ -10,14 +10,12 @@ import hmac
 import ipaddress
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from setsail.serve.errors import ApiError
+from setsail.serve.errors import ApiError, fault_of
 from setsail.serve.figures import Figures
 from setsail.serve.keyring import Keyring
 from setsail.serve.keys import ENVIRONMENT, hash_of
@@ -92,7 +90,7 @@ class Edge:
             if not status:
                 await send_error(watched_send, _refusal(error), receive)
         except Exception as error:  # the last net of the process: a fault of ours ends one request only
-            self._log(_fault(error))
+            self._log(f"fault: {fault_of(error)}")
             if not status:
                 await send_error(watched_send, ApiError(500, "this is a fault of the server", code="internal_error"))
         finally:
@@ -117,13 +115,6 @@ def _line(scope: Scope, status: int, note: Note, seconds: float) -> str:
     where = f"{printable(scope['method'])} {printable(scope['path'])}"
     whose = f"lineage={printable(note.lineage) or '-'} key={note.key or '-'}"
     return f"{where} {status} tokens={tokens} seconds={seconds:.3f} {whose}"
-
-
-def _fault(error: Exception) -> str:
-    """Where an error of ours happened; without its message, which may hold a prompt."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return f"fault: {type(error).__name__} at {places}"
 
 
 class HostGuard:

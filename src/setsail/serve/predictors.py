@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from setsail.base.errors import UserError
+from setsail.base.recipe import Serve
 from setsail.serve.batching import PredictorThread
 from setsail.serve.errors import ApiError
 from setsail.serve.gate import Gate, Ticket
@@ -26,6 +27,7 @@ class ServedPredictor:
     lineage: str
     does: str
     description: str = ""
+    settings: Serve | None = None  # its own, where several runs are served
 
     @property
     def predictor(self) -> Predictor:
@@ -60,9 +62,10 @@ class LivePredictor:
 
     asleep = False
 
-    def __init__(self, served: ServedPredictor, slots: int, queue: int) -> None:
+    def __init__(self, served: ServedPredictor, settings: Serve) -> None:
         self.served = served
-        self.gate = Gate(slots, queue)
+        self.settings = served.settings or settings
+        self.gate = Gate(self.settings.slots, self.settings.queue)
 
     @property
     def state(self) -> str:
