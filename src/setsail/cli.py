@@ -197,11 +197,14 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option("--keys", help="Whom to let in: a file of setsail keys.", metavar="FILE")
     ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="Gets a JSON line for each request.", metavar="FILE")
+    ] = None,
     before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
     without_keys: Annotated[bool, typer.Option("--without-keys", hidden=True)] = False,
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
-    options = {"host": host, "port": port, "engine": engine, "keys": keys}
+    options = {"host": host, "port": port, "engine": engine, "keys": keys, "audit": audit}
     for_ourselves = {"before_check": before_check, "without_keys": without_keys}
     raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
 

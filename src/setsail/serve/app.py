@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from setsail.base.recipe import Serve
 from setsail.serve import predict_routes, routes, token_routes
+from setsail.serve.audit import Audit
 from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
 from setsail.serve.keyring import Keyring
@@ -44,6 +45,7 @@ def build_app(
     """
     service = Service(models, settings)
     service.keys = Keyring(Path(settings.keys), log) if settings.keys else None
+    audit = Audit(Path(settings.audit)) if settings.audit else None
     predictors = [model for model in service.models.values() if isinstance(model, LivePredictor)]
     page = page_files() if len(predictors) < len(service.models) else {}
     table: list[tuple[str, str, ASGIApp]] = [
@@ -62,7 +64,7 @@ def build_app(
     app = Starlette(
         routes=[_route(method, path, target) for method, path, target in table],
         middleware=[
-            Middleware(Edge, service=service, figures=figures, log=log),
+            Middleware(Edge, service=service, figures=figures, log=log, audit=audit),
             Middleware(HostGuard, loopback=is_loopback(settings.host)),
             Middleware(KeyGuard, key_sha256=api_key_sha256, keys=service.keys, open_paths=OPEN | frozenset(page)),
             Middleware(DoorGuard, service=service),

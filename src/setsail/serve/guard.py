@@ -15,6 +15,7 @@ from collections.abc import Callable
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from setsail.serve.audit import Audit
 from setsail.serve.errors import ApiError, fault_of
 from setsail.serve.figures import Figures
 from setsail.serve.keyring import Keyring
@@ -61,11 +62,20 @@ def printable(text: str) -> str:
 class Edge:
     """The outermost layer: counts every request, answers every error in OpenAI's shape, writes the access log."""
 
-    def __init__(self, app: ASGIApp, service: Service, figures: Figures, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        service: Service,
+        figures: Figures,
+        *,
+        log: Callable[[str], None],
+        audit: Audit | None = None,
+    ) -> None:
         self._app = app
         self._service = service
         self._figures = figures
         self._log = log
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,6 +108,18 @@ class Edge:
             seconds = time.monotonic() - started_at
             self._figures.count(scope["path"], status or CLIENT_LEFT, note, seconds)
             self._log(_line(scope, status or CLIENT_LEFT, note, seconds))
+            self._write_audit(scope, status or CLIENT_LEFT, note, seconds)
+
+    def _write_audit(self, scope: Scope, status: int, note: Note, seconds: float) -> None:
+        if self._audit is None:
+            return
+        asked = {"key": note.key or None, "method": printable(scope["method"]), "path": printable(scope["path"])}
+        answered = {"status": status, "model": note.model or None, "lineage": note.lineage or None}
+        counts = {"prompt_tokens": note.num_prompt, "written_tokens": note.num_tokens, "seconds": round(seconds, 3)}
+        try:
+            self._audit.write(**asked, **answered, **counts)
+        except OSError as error:
+            self._log(f"a line of the audit is lost: {error.strerror}")
 
 
 def _refusal(error: ApiError | HTTPException) -> ApiError:

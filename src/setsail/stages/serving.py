@@ -23,6 +23,7 @@ from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
+from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
 from setsail.serve.keys import hash_of, read_keys
@@ -85,6 +86,7 @@ def serve_run(
     port: int | None = None,
     engine: str | None = None,
     keys: Path | None = None,
+    audit: Path | None = None,
     before_check: bool = False,
     without_keys: bool = False,
 ) -> int:
@@ -102,14 +104,17 @@ def serve_run(
         if not predicts(run, recipe):
             read_run(run.path)
     _refuse_one_name(runs)
-    said = {"host": host, "port": port, "keys": str(keys) if keys else None}
+    said: dict[str, object] = {"host": host, "port": port}
+    said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
     settings = runs[0][1].serve.model_copy(update={name: value for name, value in said.items() if value is not None})
-    settings = settings.model_copy(update={"keys": None}) if without_keys else settings
+    settings = settings.model_copy(update={"keys": None, "audit": None}) if without_keys else settings
     key = None if without_keys else read_environment().api_key
     key_sha256 = hash_of(key.encode()) if key else None
     refuse_open_door(settings, key_sha256)
     if settings.keys is not None:
         read_keys(Path(settings.keys))
+    if settings.audit is not None:
+        Audit(Path(settings.audit))
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
     log = Log()
     models = served_runs(runs, engine, log=log, before_check=before_check)
