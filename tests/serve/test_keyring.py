@@ -122,6 +122,7 @@ def test_tokens_of_a_day_are_counted_streamed_or_not_and_after_a_restart(file: P
     server.wait_for_line(3)
     predicted = 4 * len("user: a\nassistant: ")
     refused = chat(server, secret)
+    assert httpx.post(server.url + "/tokenize", json={"text": "a"}, headers=bearer(secret)).status_code == 200
     assert used == 46 and refused.status_code == 429 and refused.json()["error"]["code"] == "tokens_per_day"
     assert server.service.keys is not None
     server.service.keys.save()

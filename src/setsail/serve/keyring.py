@@ -29,6 +29,8 @@ SCOPES_OF = {
     "/detokenize": _WORK,
     "/metrics": ("metrics",),
 }
+# What a key may ask when its tokens of the day are used.
+SPENDING_NOTHING = frozenset({"/tokenize", "/detokenize", "/metrics", "/ready", "/v1/models"})
 
 
 class Keyring:
@@ -70,7 +72,7 @@ class Keyring:
             told = f"the API key {key.name} may not do this: it has the scopes {', '.join(key.scopes)}"
             hint = f"this address asks for {' or '.join(wanted)}"
             raise ApiError(403, told, code="wrong_scope", hint=hint)
-        self._limits.admit(key)
+        self._limits.admit(key, spends=path not in SPENDING_NOTHING)
 
     def charge(self, key: Key, num_tokens: int) -> None:
         """Counts the tokens of a request that has ended, and has them written soon."""

@@ -55,9 +55,10 @@ class Limits:
         self._day, self._tokens = self._read()
         self._saved = self.snapshot()
 
-    def admit(self, key: Key) -> None:
-        """Counts a request. Raises `ApiError` 429 with the limit that it is over."""
-        self._admit_tokens(key)
+    def admit(self, key: Key, *, spends: bool = True) -> None:
+        """Counts a request, which `spends` tokens or not. Raises `ApiError` 429 with the limit that it is over."""
+        if spends:
+            self._admit_tokens(key)
         self._admit_request(key)
 
     def charge(self, key: Key, num_tokens: int) -> None:
