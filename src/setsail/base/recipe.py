@@ -219,14 +219,16 @@ class Serve(Part):
 
 
 # Tasks whose model reads a text whole and says something of it, and all that train such a small encoder.
-READING_TASKS = ("classify", "regress", "tag", "relate", "answer")
+READING_TASKS = ("classify", "regress", "grade", "tag", "relate", "answer")
 ENCODER_TASKS = (*READING_TASKS, "embed", "rank")
 WINDOWED_TASKS = ("tag", "answer")  # what they say of a part of a text they can say of the whole
 READING_DEFAULTS: dict[str, dict[str, Any]] = {
     "finetune": {"method": "full", "epochs": 6, "batch_tokens": 512, "context": 512, "weight_decay": 0.01},
     "evaluate": {"max_rows": 10_000},
 }
-TASK_DEFAULTS = {**dict.fromkeys(READING_TASKS, READING_DEFAULTS), **SEARCH_DEFAULTS}
+# Answers to one question are near copies of one another, and mean different grades.
+GRADE_DEFAULTS = {**READING_DEFAULTS, "data": {"near_duplicates": 1.0}}
+TASK_DEFAULTS = {**dict.fromkeys(READING_TASKS, READING_DEFAULTS), "grade": GRADE_DEFAULTS, **SEARCH_DEFAULTS}
 
 
 def _refuse_unfit_for_an_encoder(recipe: Recipe) -> None:
@@ -278,7 +280,7 @@ def _refuse_unfit_for_a_new_base(base: New, tokenizer: Tokenizer) -> None:
 
 
 Conversing = Literal["chat", "text"]
-Telling = Literal["classify", "regress", "tag", "relate", "answer"]
+Telling = Literal["classify", "regress", "grade", "tag", "relate", "answer"]
 Searching = Literal["embed", "rank"]
 Writing = Literal["translate", "summarize", "rewrite"]
 

@@ -185,7 +185,11 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
     if settings.prompted is not None:  # without a rung: what it costs on its own machine is not known here
         systems["prompted"] = _prompted(voyage, settings.prompted, parts, classifier.labels)
     plan = Plan(
-        exam.compared(COMPARISONS), num_samples=settings.samples, resamples=settings.resamples, seed=recipe.seed
+        exam.compared(COMPARISONS),
+        num_samples=settings.samples,
+        resamples=settings.resamples,
+        seed=recipe.seed,
+        nothing=recipe.data.no_relation,
     )
     return evaluate_classes(
         systems,

@@ -84,7 +84,7 @@ def predict_with_run(
         context = read_json(trained.file("tokenizer_config.json"))["model_max_length"]
         Log().say(f"! {num_cut} of {len(texts)} texts are longer than {context} tokens; their end was not read")
     if graph is not None and written_by is not None:
-        triples = gathered(said)
+        triples = gathered(said, no_relation=recipe.data.no_relation)
         names = write_graph(triples, graph, written_by)
         Log().say(f"graph  {len(triples)} relations of {len(texts)} texts in {graph}/: {', '.join(names)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
 from setsail.base.recipe import New
-from setsail.data.row import Row
+from setsail.data.row import Row, contents
 from setsail.evaluate import read_baselines
 from setsail.evaluate.contamination import take_out
 from setsail.evaluate.evaluation import Evaluation
@@ -56,9 +57,9 @@ def make_read_evaluation(voyage: Voyage, exam: Exam, base: Artifact, trained: Ar
 def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, draft: Path) -> Evaluation:
     recipe = voyage.recipe
     prepare_device(recipe.seed)
-    parts = exam.parts()
-    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     predictor = predictor_of(trained)
+    parts = _as_text(exam.parts()) if predictor.task == "grade" else exam.parts()
+    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     rows = fitting(voyage, predictor.reader, chosen, [predictor.reading.texts(row) for row in chosen])
     systems: dict[str, Say] = {"tuned": partial(_said, voyage, predictor)}
@@ -90,6 +91,13 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
         making=making,
         core_hour=settings.core_hour,
         contamination=contamination,
+    )
+
+
+def _as_text(parts: Parts) -> Parts:
+    """The rows with their texts as one, which the cheaper rungs read."""
+    return Parts(
+        **{name: [replace(row, text="\n".join(contents(row))) for row in rows] for name, rows in vars(parts).items()}
     )
 
 
@@ -143,6 +151,7 @@ def _of_answers(voyage: Voyage, parts: Parts, base: Artifact, predictor: Reading
 
 _RUNGS: Mapping[str, Callable[[Voyage, Parts, Artifact, ReadingPredictor], Rungs]] = {
     "regress": _of_scores,
+    "grade": _of_scores,
     "labels": _of_labels,
     "tag": _of_spans,
     "answer": _of_answers,

@@ -41,6 +41,7 @@ from setsail.tasks.prediction import Predictor
 DOES = {
     "classify": "a classifier: it gives a text a label",
     "regress": "an encoder: it gives a text a score",
+    "grade": "an encoder: it grades an answer against a rubric",
     "tag": "an encoder: it marks parts of a text",
     "relate": "an encoder: it says how two names have to do with one another",
     "answer": "an encoder: it finds answers in a text",
@@ -317,7 +318,7 @@ def _first_asked(run: Run, recipe: Recipe) -> dict[str, object]:
         return {"query": query_of(row), "texts": [text_of(row)]}
     if recipe.task == "embed":
         return {"inputs": [text_of(row)]}
-    if recipe.task == "answer":
+    if recipe.task in ("answer", "grade"):
         return {"inputs": [{message["role"]: message["content"] for message in row.messages}]}
     if recipe.task == "relate":
         places = {span.label: [span.start, span.end] for span in spans_of(row.target)}
