@@ -86,7 +86,7 @@ def test_the_second_model_starts_on_first_use(start_server: StartServer) -> None
     assert httpx.get(server.url + "/ready").status_code == 200
     answer = server.chat(model="base")
     assert answer.status_code == 200 and answer.json()["model"] == "base"
-    assert server.wait_for_line(3).endswith("lineage=fed321")
+    assert " lineage=fed321 " in server.wait_for_line(3)
     listed = httpx.get(server.url + "/v1/models").json()["data"]
     assert [model["ready"] for model in listed] == [True, True]
 
