@@ -192,7 +192,8 @@ def served_predictor(
     """The one model, loaded."""
     wanted = engine or recipe.serve.engine
     if wanted not in ("auto", "torch", "onnx") or (wanted == "onnx" and recipe.task not in ENCODER_TASKS):
-        told = f"the engine {wanted} runs other models; this run is {DOES[recipe.task]}"
+        runs = "encoders" if wanted == "onnx" else "models that converse"
+        told = f"the engine {wanted} runs {runs}; this run is {DOES[recipe.task]}"
         raise UserError(told, place=str(run.path), hint="leave --engine and serve.engine out, or say torch")
     by_onnx = wanted == "onnx"
     model = exported_of(run) if by_onnx else run.artifact("finetune")
