@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from setsail.base.recipe_compress import Distil, refuse_unfit_teacher
 from setsail.base.recipe_data import Data, Server
 from setsail.base.recipe_mix import Mix
 from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
@@ -49,7 +50,8 @@ class Training(Part):
     """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size.
 
     `parallel` is for several processes (torchrun): `data`, each holds the whole model; `sharded`, each holds a part of
-    every weight. `mix` has rows of another source learned among the recipe's own.
+    every weight. `mix` has rows of another source learned among the recipe's own. `distil` names a larger model whose
+    student this one is.
     """
 
     epochs: PositiveFloat = 2.0
@@ -63,6 +65,7 @@ class Training(Part):
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     parallel: Literal["data", "sharded"] = "data"
     mix: Mix | None = None
+    distil: Distil | None = None
     watch: Watch = Watch()
 
 
@@ -334,6 +337,7 @@ class Recipe(Part):
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method
             refuse_unfit_pairs(self.task, self.data.overlong, template=self.template, is_new=is_new, method=method)
+        refuse_unfit_teacher(self.task, self.training.distil, prefers=self.finetune.prefer is not None)
         if self.finetune.prefer is not None:
             _refuse_unfit_for_preference(self)
         if self.evaluate.prompted is not None:

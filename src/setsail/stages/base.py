@@ -80,7 +80,7 @@ def _extend(voyage: Voyage, existing: Artifact, tokenizer: Artifact) -> Artifact
 def _take_existing(voyage: Voyage, base: str) -> Artifact:
     """An existing model, its chat template replaced where the recipe names one."""
     recipe = voyage.recipe
-    name = _local(base, voyage.loaded.folder)
+    name = local_path(base, voyage.loaded.folder)
     try:
         source = resolve_base(name)
     except ModelError as error:
@@ -214,7 +214,7 @@ def tokenizer_of(artifact: Artifact) -> Tokenizer:
     return load(artifact.path)
 
 
-def _local(base: str, folder: Path) -> str:
+def local_path(base: str, folder: Path) -> str:
     """A path of the recipe is relative to the recipe."""
     beside = folder / base
     return str(beside) if beside.exists() else base
