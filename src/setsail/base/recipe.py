@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from setsail.base.recipe_compress import Distil, refuse_unfit_teacher
+from setsail.base.recipe_compress import Distil, Prune, refuse_unfit_teacher
 from setsail.base.recipe_data import Data, Server
 from setsail.base.recipe_mix import Mix
 from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
@@ -254,6 +254,8 @@ def _refuse_unfit_for_preference(recipe: Recipe) -> None:
         raise ValueError(f"pairs of answers are for task: chat, not for {recipe.task}: leave finetune.prefer out")
     if recipe.data.overlong != "drop":
         raise ValueError("a pair of which an answer is cut is another pair: set data.overlong: drop")
+    if isinstance(recipe.base, Prune):
+        raise ValueError("a base is pruned by texts, not by pairs: prune in a recipe of its own, and prefer after it")
     if recipe.finetune.mix is not None:
         raise ValueError("pairs of answers are compared, which rows of another kind cannot be: leave finetune.mix out")
 
@@ -285,7 +287,7 @@ class Recipe(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: Literal[Conversing, Telling, Searching, Writing] = "chat"
-    base: str | New = "smollm2-135m-instruct"
+    base: str | New | Prune = "smollm2-135m-instruct"
     tokenizer: Tokenizer | None = None
     template: str | None = None
     seed: int = 1
@@ -389,4 +391,6 @@ class Recipe(Part):
         """What the base is called."""
         if isinstance(self.base, str):
             return self.base
+        if isinstance(self.base, Prune):
+            return f"{self.base.prune}, pruned"
         return f"new {self.base.new}" + ("" if self.base.kind == "decoder" else f" {self.base.kind}")

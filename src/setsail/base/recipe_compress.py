@@ -1,10 +1,10 @@
-"""What a recipe may say of making a model smaller: a teacher whose student it is."""
+"""What a recipe may say of making a model smaller: a teacher whose student it is, and what is taken out of a base."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from setsail.base.recipe_part import Number, Part, PositiveFloat
 
@@ -35,3 +35,37 @@ def refuse_unfit_teacher(task: str, distil: Distil | None, *, prefers: bool) -> 
         raise ValueError(f"distil is for the tasks {', '.join(DISTILLED_TASKS)}; with task {task} leave it out")
     if prefers:
         raise ValueError("pairs of answers are compared, which a teacher's words are not: leave finetune.distil out")
+
+
+def _share_or_count(value: object) -> object:
+    """A share of all as 0.75 or 1.0, or a count as 12: `1` is one, `1.0` is all."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("should be a share such as 0.75, or a count such as 12")
+    if value <= 0:
+        raise ValueError("nothing would be left: a share is above 0, a count at least 1")
+    if isinstance(value, float) and value > 1:
+        raise ValueError("a share is at most 1.0, and a count is a whole number")
+    return value
+
+
+Kept = Annotated[float | int, BeforeValidator(_share_or_count)]
+
+
+class Prune(Part):
+    """A base with parts taken out: what is kept of another base, or of a checked run's model, as shares or counts.
+
+    `layers` are whole blocks, `heads` attention heads, `feed_forward` the channels between two feed-forward matrices.
+    What goes is what does least on so many `rows` of the recipe's training rows.
+    """
+
+    prune: Annotated[str, Field(min_length=1)]
+    layers: Kept | None = None
+    heads: Kept | None = None
+    feed_forward: Kept | None = None
+    rows: Annotated[int, Number, Field(ge=1)] = 64
+
+    @model_validator(mode="after")
+    def _takes_something_out(self) -> Prune:
+        if self.layers is self.heads is self.feed_forward is None:
+            raise ValueError("say what is kept: layers, heads or feed_forward, such as layers: 0.75")
+        return self

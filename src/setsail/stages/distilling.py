@@ -25,7 +25,7 @@ from setsail.models.load import load_model, read_kind
 from setsail.models.reader import labels_of, load_reader, read_encoder_config
 from setsail.models.sources import resolve_base
 from setsail.stages.base import local_path
-from setsail.stages.checked import refuse_unchecked
+from setsail.stages.checked import finished_model
 from setsail.stages.objectives import Lesson
 from setsail.stages.reading import reading_name
 from setsail.stages.stage import Voyage
@@ -64,10 +64,7 @@ def find_teacher(voyage: Voyage, distil: Distil) -> Source:
     name = local_path(distil.teacher, voyage.loaded.folder)
     path = Path(name)
     if (path / RUN_FILE).is_file():
-        run = Run(path)
-        part, kind = ("merged", "merged") if "merged" in run.current() else ("trained", "finetune")
-        made = run.artifact(kind)
-        refuse_unchecked(run, made, part=part)
+        made = finished_model(Run(path))
         return Source(distil.teacher, made.path, made.id)
     if not path.is_dir():
         raise RecipeError(

@@ -28,6 +28,7 @@ from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.mixing import make_mix
 from setsail.stages.pair_check import make_pair_check
+from setsail.stages.pruning import pruned
 from setsail.stages.read_check import make_read_check
 from setsail.stages.report import how_to_load, make_report
 from setsail.stages.search_check import make_search_check
@@ -111,7 +112,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         made["tokenizer"] = make_tokenizer(voyage, made["data"])
     if until == "tokenizer":
         return made
-    made["base"] = make_base(voyage, made.get("tokenizer"))
+    made["base"] = pruned(voyage, make_base(voyage, made.get("tokenizer")), made["data"])
     refuse_without_questions(voyage, made["base"])
     if until == "export":
         refuse_to_write_text(made["base"])
