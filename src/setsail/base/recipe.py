@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from setsail.base.recipe_compress import Distil, Prune, refuse_unfit_teacher
+from setsail.base.recipe_compress import Compress, Distil, Prune, refuse_unfit_teacher
 from setsail.base.recipe_data import Data, Server
 from setsail.base.recipe_mix import Mix
 from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
@@ -181,10 +181,13 @@ class Evaluate(Part):
 
 
 class Export(Part):
-    """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served."""
+    """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served.
+
+    `mixed` has some layers at four bits and the others at eight, as far as `compress.max_loss` allows.
+    """
 
     format: Literal["gguf", "safetensors"] = "gguf"
-    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16"], ...] = ("q8_0",)
+    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16", "mixed"], ...] = ("q8_0",)
 
     @model_validator(mode="before")
     @classmethod
@@ -298,6 +301,7 @@ class Recipe(Part):
     pretrain: Pretrain | None = None
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
+    compress: Compress = Compress()
     check: Check = Check()
     serve: Serve = Serve()
     tune: Tune | None = None

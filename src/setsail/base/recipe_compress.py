@@ -69,3 +69,13 @@ class Prune(Part):
         if self.layers is self.heads is self.feed_forward is None:
             raise ValueError("say what is kept: layers, heads or feed_forward, such as layers: 0.75")
         return self
+
+
+class Compress(Part):
+    """How `export.weights: mixed` chooses: the smallest file that costs at most the share `max_loss` more nats.
+
+    Nats are of the answers (or texts) of so many `rows` of validation, beside the weights as they are.
+    """
+
+    max_loss: Annotated[float, Number, Field(gt=0.0, le=1.0)] = 0.01
+    rows: Annotated[int, Number, Field(ge=1)] = 32

@@ -61,13 +61,13 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
     predictor = predictor_of(trained)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     rows = fitting(voyage, predictor.reader, chosen, [predictor.reading.texts(row) for row in chosen])
-    systems: dict[str, Say] = {"tuned": partial(_said, voyage, predictor)}
+    systems: dict[str, Say] = {"tuned": partial(said_with, voyage, predictor)}
     making = {"tuned": core_seconds_of(trained)}
     for name, model in exam.others("finetune").items():
         other = predictor_of(model)
         if other.task != predictor.task:
             raise exam.unlike(f"the task {other.task}", predictor.task)
-        systems[name], making[name] = partial(_said, voyage, other), core_seconds_of(model)
+        systems[name], making[name] = partial(said_with, voyage, other), core_seconds_of(model)
     if recipe.evaluate.prompted is not None:
         voyage.log.say("  evaluate.prompted is left out: it says one label, and these texts may have several")
     rungs = dict(_RUNGS[predictor.task](voyage, parts, base, predictor))
@@ -93,7 +93,8 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
     )
 
 
-def _said(voyage: Voyage, predictor: ReadingPredictor, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+def said_with(voyage: Voyage, predictor: ReadingPredictor, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """What a saved folder says of each row."""
     found: list[Mapping[str, Any]] = []
     with voyage.log.progress("test rows", len(rows)) as progress:
         for start in range(0, len(rows), TEXTS_AT_ONCE):
