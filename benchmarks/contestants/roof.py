@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
+
+from setsail.models.words import register
 
 TOKENS = 2048
 REPEATS = 9
@@ -17,18 +19,10 @@ REPEATS = 9
 
 def main() -> None:
     torch.set_num_threads(1)
+    register()
     shape = AutoConfig.from_pretrained(sys.argv[1])
     is_full = sys.argv[2] == "full"
-    head = shape.hidden_size // shape.num_attention_heads
-    groups = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
-    states = (shape.num_attention_heads + 2 * groups) * head
-    gated = 1 if shape.model_type == "bert" else 2  # matrices before the activation
-    layer = [
-        (shape.hidden_size, states),
-        (shape.num_attention_heads * head, shape.hidden_size),
-        (shape.hidden_size, gated * shape.intermediate_size),
-        (shape.intermediate_size, shape.hidden_size),
-    ]
+    layer = gates(shape) if shape.model_type == "setsail-words" else block(shape)
     supervised = int(TOKENS * float(sys.argv[3]))  # logits stand only where a token is supervised
     seconds = shape.num_hidden_layers * sum(products(TOKENS, *size, is_full) for size in layer)
     if supervised:
@@ -41,6 +35,26 @@ def main() -> None:
         "mflop_per_token": round(per_token / 1e6, 1),
     }
     print(json.dumps(outcome))
+
+
+def gates(shape: PreTrainedConfig) -> list[tuple[int, int]]:
+    """Those of an LSTM in both directions, as if all steps could be computed at once."""
+    half = shape.hidden_size // 2
+    return [(shape.embedding_size, 4 * half), (half, 4 * half)] * 2
+
+
+def block(shape: PreTrainedConfig) -> list[tuple[int, int]]:
+    """Those of a transformer's block."""
+    head = shape.hidden_size // shape.num_attention_heads
+    groups = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
+    states = (shape.num_attention_heads + 2 * groups) * head
+    gated = 1 if shape.model_type == "bert" else 2  # matrices before the activation
+    return [
+        (shape.hidden_size, states),
+        (shape.num_attention_heads * head, shape.hidden_size),
+        (shape.hidden_size, gated * shape.intermediate_size),
+        (shape.intermediate_size, shape.hidden_size),
+    ]
 
 
 def products(tokens: int, inside: int, outside: int, is_full: bool) -> float:

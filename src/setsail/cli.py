@@ -209,7 +209,7 @@ def serve(
     run: RunPath,
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp, torch or onnx.")] = None,
     before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
@@ -237,9 +237,23 @@ def predict(
     graph: Annotated[
         Path | None, typer.Option("--graph", help="A folder for the graph of the relations.", metavar="DIR")
     ] = None,
+    engine: Annotated[str | None, typer.Option(help="torch, or onnx where the run exported it.")] = None,
 ) -> None:
     """Label texts, write for them, give their vectors, or order them for a query: a JSON line each."""
-    _call("predicting:predict_with_run", run, text, file=file, every=every, query=query, graph=graph)
+    options = {"file": file, "every": every, "query": query, "graph": graph, "engine": engine}
+    _call("predicting:predict_with_run", run, text, **options)
+
+
+@app.command()
+def bundle(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder to write.", metavar="FOLDER")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Which exported precision; int8 or the first one.", metavar="NAME")
+    ] = None,
+) -> None:
+    """Put a checked model into one folder that runs with one small engine, and try it there."""
+    print(_call("bundle:bundle_run", run, out=out, weights=weights))
 
 
 @app.command("next")

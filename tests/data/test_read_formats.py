@@ -21,12 +21,12 @@ from setsail.data.row import Drop, Record, Row, Unfit, contents
 from setsail.data.spans import follow, moved
 
 
-def read(task: str, fields: dict[str, Any], *, name: str = "auto") -> Row | Drop:
-    return to_row(Record("rows.jsonl:1", fields), recognise(list(fields), task=task, name=name))
+def read(task: str, fields: dict[str, Any], *, name: str = "auto", columns: dict[str, str] | None = None) -> Row | Drop:
+    return to_row(Record("rows.jsonl:1", fields), recognise(list(fields), task=task, name=name, columns=columns))
 
 
-def kept(task: str, fields: dict[str, Any], *, name: str = "auto") -> Row:
-    row = read(task, fields, name=name)
+def kept(task: str, fields: dict[str, Any], *, name: str = "auto", columns: dict[str, str] | None = None) -> Row:
+    row = read(task, fields, name=name, columns=columns)
     assert isinstance(row, Row), row
     return row
 
@@ -46,6 +46,18 @@ def test_a_score_is_a_number_however_it_is_written(value: object) -> None:
 def test_what_is_no_number_is_no_score(value: object) -> None:
     dropped = read("regress", {"text": "fine", "score": value})
     assert isinstance(dropped, Drop) and dropped.reason == "no_score"
+
+
+@pytest.mark.parametrize(
+    "names", [("rubric", "answer", "grade"), ("题目", "作答", "得分"), ("question", "text", "score")]
+)
+def test_a_grade_is_of_an_answer_beside_its_rubric(names: tuple[str, str, str]) -> None:
+    record = dict(zip(names, ("What is 2 + 2?", "It is 4.", 5), strict=True))
+    columns = {"text": names[1]} if names[1] == "answer" else {}
+    row = kept("grade", record, columns=columns)
+    assert contents(row) == ("What is 2 + 2?", "It is 4.") and score_of(row.target) == 5.0
+    dropped = read("grade", {**record, names[0]: " "}, columns=columns)
+    assert isinstance(dropped, Drop) and dropped.detail == "rubric is empty"
 
 
 def test_a_line_is_a_text_a_tab_and_its_score() -> None:

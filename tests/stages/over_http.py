@@ -24,11 +24,11 @@ Post = Callable[[str, dict[str, Any]], httpx.Response]
 
 
 @contextlib.contextmanager
-def over_http(run: Path) -> Iterator[Post]:
+def over_http(run: Path, engine: str | None = None) -> Iterator[Post]:
     """Posts a body to a path of the served run."""
     recipe = load_recipe(run / "recipe.yaml").recipe
     open_models = served_predictor if predicts(Run(run), recipe) else served_writers
-    models = open_models(Run(run), recipe, log=Log(quiet=True))
+    models = open_models(Run(run), recipe, engine, log=Log(quiet=True))
     try:
         with listening(build_app(models, recipe.serve, api_key_sha256=None, log=lambda line: None)) as url:
             yield lambda path, body: httpx.post(url + path, json=body, timeout=None)

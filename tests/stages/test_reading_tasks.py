@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -13,12 +14,13 @@ import torch
 from models import toy_encoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from setsail.base.errors import UserError
+from setsail.base.errors import RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.stages.evaluating import evaluate_run
 from setsail.stages.predicting import predict_with_run
 from setsail.stages.serving import read_run
+from setsail.stages.tuning import tune
 from setsail.stages.voyage import sail
 
 from .over_http import over_http, predictions, printed
@@ -70,6 +72,16 @@ def score_rows(draw: Random) -> list[dict[str, Any]]:
     return rows
 
 
+def graded_rows(draw: Random) -> list[dict[str, Any]]:
+    """Ten points for each time that a word stands, and twenty more where the rubric says so."""
+    rows = []
+    for row in score_rows(draw):
+        is_kind = draw.random() < 0.5
+        rubric = "the home is quick" if is_kind else "who works today"
+        rows.append({"rubric": rubric, "answer": row["text"], "grade": row["score"] + 20 * is_kind})
+    return rows
+
+
 def lengthened(text: str, draw: Random) -> str:
     """One text in four with words before and behind it: some are longer than the context, and learned in windows."""
     if draw.random() < 0.75:
@@ -92,12 +104,14 @@ def tag_rows(draw: Random) -> list[dict[str, Any]]:
 
 
 def relation_rows(draw: Random) -> list[dict[str, Any]]:
+    """A person lives or works somewhere, or is only named with a place."""
     rows = []
     for _ in range(240):
         name, place = draw.choice(["anna", "ben", "carl"]), draw.choice(["rome", "oslo", "lima"])
-        verb = draw.choice(["lives in", "works at"])
+        verb = draw.choice(["lives in", "works at", "today the"])
         text = f"{' '.join(draw.sample(WORDS, 3))} {name} {verb} {place} {draw.choice(WORDS)}"
-        rows.append({"text": text, "head": name, "tail": place, "relation": verb.split()[0]})
+        relation = verb.split()[0] if verb != "today the" else "nothing"
+        rows.append({"text": text, "head": name, "tail": place, "relation": relation})
     return rows
 
 
@@ -119,6 +133,7 @@ LONG = ("tag", "answer")  # whose rows hold texts longer than the context
 MAKERS: dict[str, Callable[[Random], list[dict[str, Any]]]] = {
     "labels": labels_rows,
     "regress": score_rows,
+    "grade": graded_rows,
     "tag": tag_rows,
     "relate": relation_rows,
     "answer": answer_rows,
@@ -137,7 +152,13 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 name: {task}
 task: {"classify" if task == "labels" else task}
 base: ./encoder
-data: {{source: rows.jsonl, near_duplicates: 1.0, clean: none, overlong: {"split" if task in LONG else "drop"}}}
+data:
+  source: rows.jsonl
+  columns: {"{text: answer}" if task == "grade" else "{}"}
+  near_duplicates: 1.0
+  clean: none
+  overlong: {"split" if task in LONG else "drop"}
+  no_relation: {"[nothing]" if task == "relate" else "[]"}
 finetune: {{epochs: 12, batch_tokens: 128, context: 64, learning_rate: 4e-3}}
 evaluate: {{resamples: 200, samples: 3}}
 check: {{prompts: 8}}
@@ -151,16 +172,28 @@ def evaluation(run: Path) -> dict[str, Any]:
     return json.loads(Run(run).artifact("evaluate").file("evaluation.json").read_text("utf-8"))
 
 
-LEADS = {"labels": "micro_f1", "regress": "r2", "tag": "entity_f1", "relate": "macro_f1", "answer": "token_f1"}
+LEADS = {
+    "labels": "micro_f1",
+    "regress": "r2",
+    "grade": "r2",
+    "tag": "entity_f1",
+    "relate": "macro_f1",
+    "answer": "token_f1",
+}
 
 
 def test_what_was_learned_is_better_than_saying_the_same_of_all(port: tuple[str, Path]) -> None:
     task, run = port
     found = evaluation(run)
     lead = {name: scores["metrics"][LEADS[task]]["value"] for name, scores in found["systems"].items()}
-    dullest = {"labels": "majority", "regress": "mean", "tag": "dictionary", "relate": "majority", "answer": "none"}[
-        task
-    ]
+    dullest = {
+        "labels": "majority",
+        "regress": "mean",
+        "grade": "mean",
+        "tag": "dictionary",
+        "relate": "majority",
+        "answer": "none",
+    }[task]
     assert lead["tuned"] > 0.8, lead
     assert lead["tuned"] > lead[dullest] or task == "tag", lead
     rungs = {rung["system"] for rung in found["ladder"]["rungs"]}
@@ -180,6 +213,59 @@ def test_rows_that_came_later_are_scored(port: tuple[str, Path], tmp_path: Path)
     assert found["slices"]["metric"] in (LEADS[task], "accuracy")
 
 
+def test_that_two_names_have_no_relation_is_no_find(port: tuple[str, Path], tmp_path: Path) -> None:
+    task, run = port
+    if task != "relate":
+        return
+    made = Run(run).artifact("evaluate")
+    lines = [json.loads(line) for line in made.file("predictions.jsonl").read_text("utf-8").splitlines()]
+    for name, scores in evaluation(run)["systems"].items():
+        pairs = [(line["label"], line["systems"][name]["label"]) for line in lines]
+        true, said = [each for each, _ in pairs if each != "nothing"], [each for _, each in pairs if each != "nothing"]
+        right = sum(left == right != "nothing" for left, right in pairs)
+        assert scores["metrics"]["micro_f1"]["value"] == pytest.approx(2 * right / (len(true) + len(said)))
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(
+            json.dumps({"text": f"anna {words} rome", "head": "anna", "tail": "rome"}) + "\n"
+            for words in ("today the", "works at")
+        )
+    )
+    predict_with_run(run, None, file=tmp_path / "pairs.jsonl", graph=tmp_path / "graph")
+    drawn = (tmp_path / "graph" / "graph.graphml").read_text("utf-8")
+    assert "works" in drawn and "nothing" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[nothin]", 'no row has the relation "nothin"'),
+        ("[lives, works, nothing]", "there is nothing to find"),
+    ],
+)
+def test_a_relation_that_is_none_is_one_of_the_rows(
+    port: tuple[str, Path], settings: str, said: str, tmp_path: Path
+) -> None:
+    task, run = port
+    if task != "relate":
+        return
+    with pytest.raises(RecipeError, match=said):
+        recipe = run.parents[1] / "relate.yaml"
+        sail(recipe, [f"data.no_relation={settings}"], tmp_path, until="prepare", log=Log(quiet=True))
+
+
+def test_a_search_tries_the_linear_model_of_several_labels(port: tuple[str, Path], tmp_path: Path) -> None:
+    task, run = port
+    if task != "labels":
+        return
+    settings = ["tune={trials: 2, space: {base: [linear, ./encoder], linear.inverse_penalty: [10.0]}}"]
+    outcome = tune(run.parents[1] / "labels.yaml", settings, tmp_path, log=Log(quiet=True))
+    trials = json.loads((tmp_path / "labels" / "tune" / "tune.json").read_text("utf-8"))["trials"]
+    linear, trained = sorted(trials, key=lambda trial: trial["settings"]["base"] != "linear")
+    assert linear["facts"]["micro_f1"] > 0.9 and "accuracy" not in linear["facts"]
+    assert 0 < linear["score"] < 3 * math.log(2)  # three questions, each worth less than a coin
+    assert trained["facts"]["micro_f1"] > 0.8 and outcome["test"]["micro_f1"][0] > 0.8
+
+
 def test_the_report_says_it_in_words(port: tuple[str, Path]) -> None:
     run = port[1]
     page = (Run(run).artifact("report").path / "report.md").read_text("utf-8")
@@ -189,6 +275,7 @@ def test_the_report_says_it_in_words(port: tuple[str, Path]) -> None:
 QUESTIONS = {
     "labels": ("parcel late broken login app", {"labels", "text"}),
     "regress": ("late late late parcel", {"score", "text"}),
+    "grade": ('{"rubric": "the home is quick", "text": "late late broken sum"}', {"score", "text", "rubric"}),
     "tag": ("parcel box late anna lives in rome invoice", {"spans", "text"}),
     "relate": ('{"text": "anna works at rome", "head": "anna", "tail": "rome"}', {"relation", "probability"}),
     "answer": (
@@ -206,6 +293,10 @@ def test_predict_prints_what_the_task_says(port: tuple[str, Path], capsys: pytes
     assert keys <= set(line) and "probabilities" not in line
     if task == "labels":
         assert "late" in line["labels"] and "refund" not in line["labels"]
+    if task == "grade":
+        predict_with_run(run, question.replace("the home is quick", "who works today"))
+        other = json.loads(capsys.readouterr().out)
+        assert 40 < line["score"] < 70 and 8 < line["score"] - other["score"] < 32
     if task == "regress":
         assert 25 < line["score"] < 55
     if task == "tag":
@@ -256,7 +347,7 @@ def test_a_long_text_is_read_in_windows_to_its_end(
 
 def test_a_question_that_lacks_a_part_is_told_which(port: tuple[str, Path]) -> None:
     task, run = port
-    if task not in ("relate", "answer"):
+    if task not in ("relate", "answer", "grade"):
         return
     with pytest.raises(UserError, match="there is no") as refused:
         predict_with_run(run, "only a text")
@@ -297,6 +388,8 @@ def question(task: str, row: dict[str, Any]) -> str:
     """A row as a question, its answer left out."""
     if task in ("relate", "answer"):
         return json.dumps({name: value for name, value in row.items() if name not in ("relation", "answers")})
+    if task == "grade":
+        return json.dumps({"rubric": row["rubric"], "text": row["answer"]})
     return row["text"]
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ def outcome_of(program: str, *arguments: object) -> Any:
     command = [sys.executable, str(HERE / program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    outcome = json.loads(done.stdout)
+    crashes = outcome.get("crashes") if isinstance(outcome, dict) else None
+    if crashes:
+        warnings.warn(f"torch crashed, and the voyage went on: {crashes}", stacklevel=2)
+        assert len(crashes) <= 2, crashes  # one of all voyages, and its stack
+    return outcome
 
 
 @pytest.fixture(scope="module")

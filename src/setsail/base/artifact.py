@@ -106,29 +106,42 @@ def publish(
 ) -> Artifact:
     """Hashes everything in the draft, writes the manifest, and gives the folder its final name."""
     with explained_os_errors(f"publishing {kind}"):
-        files = {
-            path.relative_to(draft).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(draft.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
-        }
-        manifest = Manifest(
-            kind=kind,
-            id=id,
-            parents=dict(parents),
-            recipe=dict(recipe),
-            files=files,
-            metrics=dict(metrics),
-            versions=versions(),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        write_atomically(
-            draft / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=1, default=str) + "\n"
-        )
+        manifest = sealed(draft, kind=kind, id=id, parents=parents, recipe=recipe, metrics=metrics)
         final = draft.with_name(folder_name(kind, id))
         if final.exists():
             shutil.rmtree(final)
         publish_folder(draft, final)
     return Artifact(final, manifest)
+
+
+def sealed(
+    folder: Path,
+    *,
+    kind: str,
+    id: str = "",
+    parents: Mapping[str, str],
+    recipe: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any],
+) -> Manifest:
+    """Hashes everything in a folder and writes its manifest."""
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    manifest = Manifest(
+        kind=kind,
+        id=id,
+        parents=dict(parents),
+        recipe=dict(recipe or {}),
+        files=files,
+        metrics=dict(metrics),
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    text = json.dumps(asdict(manifest), ensure_ascii=False, indent=1, default=str)
+    write_atomically(folder / MANIFEST, text + "\n")
+    return manifest
 
 
 def open_artifact(path: Path, *, verify: bool = True) -> Artifact:

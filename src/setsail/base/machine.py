@@ -20,6 +20,8 @@ _PACKAGES = (
     "openvino-genai",
     "xllamacpp",
     "numpy",
+    "onnx",
+    "onnxruntime",
 )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from setsail.base.recipe_compress import Compress, Distil, Prune, refuse_unfit_teacher
 from setsail.base.recipe_data import Data, Server
+from setsail.base.recipe_export import Export, refuse_unfit_export
 from setsail.base.recipe_mix import Mix
 from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse_unfit_pairs, with_pair_defaults
 from setsail.base.recipe_part import Fraction, Number, Part, PositiveFloat, PositiveInt, Share
@@ -180,23 +181,6 @@ class Evaluate(Part):
     prompted: Server | None = None
 
 
-class Export(Part):
-    """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served.
-
-    `mixed` has some layers at four bits and the others at eight, as far as `compress.max_loss` allows.
-    """
-
-    format: Literal["gguf", "safetensors"] = "gguf"
-    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16", "mixed"], ...] = ("q8_0",)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        if isinstance(value, dict) and isinstance(value.get("weights"), str):
-            return {**value, "weights": [value["weights"]]}
-        return value
-
-
 class Check(Part):
     """The faithfulness check: how many held-out prompts, and how many tokens of greedy text on each."""
 
@@ -209,7 +193,7 @@ class Serve(Part):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    engine: Literal["auto", "openvino", "llamacpp", "torch"] = "auto"
+    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
     slots: PositiveInt = 8
     queue: Annotated[int, Field(ge=0)] = 64
     context: PositiveInt | None = None
@@ -219,14 +203,16 @@ class Serve(Part):
 
 
 # Tasks whose model reads a text whole and says something of it, and all that train such a small encoder.
-READING_TASKS = ("classify", "regress", "tag", "relate", "answer")
+READING_TASKS = ("classify", "regress", "grade", "tag", "relate", "answer")
 ENCODER_TASKS = (*READING_TASKS, "embed", "rank")
 WINDOWED_TASKS = ("tag", "answer")  # what they say of a part of a text they can say of the whole
 READING_DEFAULTS: dict[str, dict[str, Any]] = {
     "finetune": {"method": "full", "epochs": 6, "batch_tokens": 512, "context": 512, "weight_decay": 0.01},
     "evaluate": {"max_rows": 10_000},
 }
-TASK_DEFAULTS = {**dict.fromkeys(READING_TASKS, READING_DEFAULTS), **SEARCH_DEFAULTS}
+# Answers to one question are near copies of one another, and mean different grades.
+GRADE_DEFAULTS = {**READING_DEFAULTS, "data": {"near_duplicates": 1.0}}
+TASK_DEFAULTS = {**dict.fromkeys(READING_TASKS, READING_DEFAULTS), "grade": GRADE_DEFAULTS, **SEARCH_DEFAULTS}
 
 
 def _refuse_unfit_for_an_encoder(recipe: Recipe) -> None:
@@ -280,7 +266,7 @@ def _refuse_unfit_for_a_new_base(base: New, tokenizer: Tokenizer) -> None:
 
 
 Conversing = Literal["chat", "text"]
-Telling = Literal["classify", "regress", "tag", "relate", "answer"]
+Telling = Literal["classify", "regress", "grade", "tag", "relate", "answer"]
 Searching = Literal["embed", "rank"]
 Writing = Literal["translate", "summarize", "rewrite"]
 
@@ -339,6 +325,8 @@ class Recipe(Part):
             raise ValueError("conversations are mixed into task chat; into texts, mix texts")
         if self.task in ENCODER_TASKS:
             _refuse_unfit_for_an_encoder(self)
+        is_encoder = self.task in ENCODER_TASKS
+        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
         refuse_unfit_damage(self.task, self.data.damage)
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method

@@ -114,7 +114,10 @@ class Vault(Part):
 
 Conversations = Literal["preference", "messages", "alpaca", "sharegpt", "prompt_completion", "squad"]
 Lines = Literal["words_pos", "scored_lines"]
-Texts = Lines | Literal["text_label", "text_labels", "text_score", "text_spans", "tokens_tags", "text_relation"]
+Texts = (
+    Lines
+    | Literal["text_label", "text_labels", "text_score", "text_spans", "tokens_tags", "text_relation", "graded_text"]
+)
 Pairs = Literal["graded", "scored_pair", "query_positive", "title_text"] | Literal["pair", "translation", "summary"]
 Format = Literal["auto", "text"] | Conversations | Texts | Pairs
 
@@ -124,7 +127,8 @@ class Data(Part):
 
     `keep_out` names files of texts, such as a benchmark's questions, that no row may hold; `forget` a file of row ids.
     `languages` are those of source and target, in this order; `damage` makes sources of texts, which become targets;
-    `no_answer` are texts that stand where a question has no answer.
+    `no_answer` are texts that stand where a question has no answer, `no_relation` labels that say that two names have
+    none.
     """
 
     source: str
@@ -133,6 +137,7 @@ class Data(Part):
     languages: tuple[LanguageCode, LanguageCode] | None = None
     damage: tuple[Literal["case", "punctuation"], ...] = ()
     no_answer: tuple[str, ...] = ()
+    no_relation: tuple[str, ...] = ()
     encoding: str = "auto"
     system: str | None = None
     clean: str | tuple[str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)], ...] = "standard"

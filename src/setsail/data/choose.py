@@ -89,6 +89,7 @@ def share_out(choice: Choice, index: Index, data: Data, *, task: str) -> list[st
     rows = choice.left
     has_labels = _has_labels(index, task)
     findings = labels.check_labels(index, rows, f"data.source {data.source}") if has_labels else []
+    labels.refuse_unknown(index, rows, data.no_relation, task=task)
     if task in PAIR_TASKS:
         findings = check_pairs(index, rows, task, f"data.source {data.source}")
     if (index.part[rows] != "").any():

@@ -27,7 +27,7 @@ from setsail.data.pair_formats import (
     sides_inside,
 )
 from setsail.data.pairs import FORMATS_OF, PAIR_FORMATS, PAIR_NAMES, PAIR_TASKS, read_pair
-from setsail.data.read_formats import BY_NAME_ALONE, READ_FORMATS, read_row
+from setsail.data.read_formats import BY_NAME_ALONE, READ_FORMATS, READ_NAMES, read_row
 from setsail.data.row import BEFORE_SPEAKING, Drop, Message, Record, Row, Unfit, row_id
 from setsail.data.tool_calls import CALLING, RETURNING, calling_turn, listing_turn, require_sound_calls, returning_turn
 
@@ -52,15 +52,10 @@ _OTHER_NAMES = {
     "conversations": ("conversation",),
     "prompt": ("question", "query"),
     "completion": ("answer", "response", "reply"),
-    "text": ("文本", "内容"),
+    "text": ("文本", "内容", "作答"),
     "label": ("category", "class", "intent", "标签", "类别"),
     **TEXT_PAIR_NAMES,
-    "score": ("rating", "stars", "grade", "value", "label", "分数", "评分", "得分"),
-    "spans": ("entities", "ents", "实体"),
-    "tags": ("ner_tags", "labels"),
-    "head": ("subject", "主语", "头实体"),
-    "tail": ("object", "宾语", "尾实体"),
-    "relation": ("predicate", "label", "关系"),
+    **READ_NAMES,
 }
 # Columns that are known and that no task can use as they are: what they are, and what works instead.
 _KNOWN_BUT_UNUSED = (

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from setsail.base.errors import DataError
+from setsail.base.errors import DataError, RecipeError, did_you_mean
 from setsail.data.duplicates import exact_copies
 from setsail.data.index import PARTS, Index
 from setsail.data.sketch import normalised
@@ -111,6 +111,19 @@ def refuse_unseen(index: Index, rows: Rows, parts: PartCodes) -> None:
                 place=index.origin(row),
                 hint="name another column in data.split.by or leave it out, or add rows of other groups",
             )
+
+
+def refuse_unknown(index: Index, rows: Rows, no_relation: Sequence[str], *, task: str) -> None:
+    """Raises: RecipeError where `no_relation` names what no row has, or all relations, or another task is meant."""
+    place = "data.no_relation"
+    if no_relation and task != "relate":
+        raise RecipeError(f"task {task} says nothing of two names", place=place, hint="leave it out, or task: relate")
+    there = {index.labels[code] for code in np.unique(index.label[rows])} if no_relation else set()
+    for label in no_relation:
+        if label not in there:
+            raise RecipeError(f'no row has the relation "{label}"', place=place, hint=did_you_mean(label, there))
+    if there and there <= set(no_relation):
+        raise RecipeError("every relation of the rows stands there: there is nothing to find", place=place)
 
 
 def _listed(labels: Sequence[str] | Counter[str]) -> str:

@@ -22,6 +22,7 @@ from setsail.data.row import Message, Row, Unfit
 READ_FORMATS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "classify": {"text_labels": (("text", "labels"), ())},
     "regress": {"text_score": (("text", "score"), ()), "scored_lines": (("text",), ())},
+    "grade": {"graded_text": (("rubric", "text", "score"), ())},
     "tag": {
         "text_spans": (("text", "spans"), ()),
         "tokens_tags": (("tokens", "tags"), ()),
@@ -29,6 +30,16 @@ READ_FORMATS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     },
     "relate": {"text_relation": (("text", "head", "tail", "relation"), ())},
     "answer": {"squad": (("question", "context", "answers"), ())},
+}
+# Other names that their parts go by.
+READ_NAMES = {
+    "score": ("rating", "stars", "grade", "value", "label", "分数", "评分", "得分"),
+    "rubric": ("criteria", "reference", "question", "prompt", "评分标准", "参考答案", "题目"),
+    "spans": ("entities", "ents", "实体"),
+    "tags": ("ner_tags", "labels"),
+    "head": ("subject", "主语", "头实体"),
+    "tail": ("object", "宾语", "尾实体"),
+    "relation": ("predicate", "label", "关系"),
 }
 BY_NAME_ALONE = ("words_pos", "scored_lines")  # whose columns are those of any text: the recipe says so, or it is not
 SPAN_TASKS = ("tag", "relate", "answer")
@@ -61,6 +72,8 @@ def asked_row(task: str, fields: Mapping[str, Any]) -> Row:
     row = Row("asked", (), "", "", "asked")
     if task == "relate":
         return _related({**fields, "relation": "?"}, row)
+    if task == "grade":
+        return _graded({**fields, "score": 0}, row)
     if task == "answer":
         return _answered({**fields, "answers": []}, row)
     return _with(row, text=_filled(fields["text"], "text"), target="")
@@ -77,6 +90,16 @@ def _scored(parts: Mapping[str, Any], row: Row) -> Row:
     if not math.isfinite(score):
         raise Unfit("no_score", f"the score is no number: {str(value)[:40]!r}")
     return _with(row, text=_filled(parts["text"], "text"), target=of_score(score))
+
+
+def _graded(parts: Mapping[str, Any], row: Row) -> Row:
+    """An answer and the rubric that it is held against."""
+    scored = _scored(parts, row)
+    texts = (
+        Message(role="rubric", content=_filled(parts["rubric"], "rubric")),
+        Message(role="text", content=scored.text),
+    )
+    return _with(row, messages=texts, target=scored.target)
 
 
 def _of_scored_line(parts: Mapping[str, Any], row: Row) -> Row:
@@ -197,6 +220,7 @@ def _answered(parts: Mapping[str, Any], row: Row, no_answer: Sequence[str] = ())
 _READERS: dict[str, Callable[[Mapping[str, Any], Row], Row]] = {
     "text_score": _scored,
     "scored_lines": _of_scored_line,
+    "graded_text": _graded,
     "text_labels": _labelled,
     "text_spans": _marked,
     "tokens_tags": _of_tokens,

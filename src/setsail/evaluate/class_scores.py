@@ -26,13 +26,17 @@ MOST_IN_MATRIX = 50  # labels; with more, the matrix is left out
 
 @dataclass(frozen=True)
 class Truth:
-    """The test: the index of each row's label, its group, and how intervals are drawn."""
+    """The test: the index of each row's label, its group, and how intervals are drawn.
+
+    `nothing` are the classes that say that there is nothing to say.
+    """
 
     labels: NDArray[np.int64]  # [N]
     groups: tuple[str, ...]
     num_classes: int
     resamples: int
     seed: int
+    nothing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,9 +147,23 @@ def measure(truth: Truth, probabilities: NDArray[np.float64]) -> Measured:
     weights_RN = np.stack([np.ones(len(said)), *draws]).astype(np.float64)
     counted = [_count(truth, said, weights) for weights in weights_RN[1:]]
     trust = {name: of(truth.labels, probabilities, weights_RN) for name, of in _TRUST.items()}
+    whole = _count(truth, said, weights_RN[0])
+    if truth.nothing:
+        trust["micro_f1"] = np.array([_found(truth, each) for each in (whole, *counted)])
     stacked = Counts(*(np.stack([getattr(each, name) for each in counted]) for name in ("right", "said", "true")))
     right = (said == truth.labels).astype(np.float64)
-    return Measured(_count(truth, said, weights_RN[0]), stacked, right, nats, trust)
+    return Measured(whole, stacked, right, nats, trust)
+
+
+def _found(truth: Truth, counts: Counts) -> float:
+    """F1 over all rows of what there is to say: the classes that say nothing are neither hits nor true.
+
+    Source: Zhang et al. 2017, TACRED, section 5.1: micro-averaged over the relations, without "no relation".
+    """
+    right, said, true = (
+        np.delete(values, truth.nothing).sum(keepdims=True) for values in (counts.right, counts.said, counts.true)
+    )
+    return float(Counts(right, said, true).f1[0])
 
 
 def intervals(truth: Truth, measured: Measured) -> dict[str, Interval]:

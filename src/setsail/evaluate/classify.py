@@ -71,7 +71,8 @@ def evaluate_classes(
     The first pair of `plan.comparisons` gives the verdict, and its first system what is said label by label. `making`
     are the core-seconds that each system took to make, `core_hour` is the price of 3,600 of them; where that is not
     known, a system has no rung. `parts` are models that learned from so many of the training rows, for the forecast of
-    what more would bring; `doubts` are passed on.
+    what more would bring; `doubts` are passed on. Labels of `plan.nothing` say that there is nothing to say: micro F1
+    is told of the others.
     Raises: DataError without rows; SystemRefusal if the disk is full or may not be written.
     """
     if not rows:
@@ -151,6 +152,7 @@ def _truth(rows: Sequence[Row], labels: Sequence[str], plan: Plan) -> Truth:
         num_classes=len(labels),
         resamples=plan.resamples,
         seed=plan.seed,
+        nothing=tuple(index[label] for label in plan.nothing if label in index),
     )
 
 

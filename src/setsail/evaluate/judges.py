@@ -262,6 +262,7 @@ def _shown_answer(row: Row, said: Said | None) -> str:
 
 JUDGES: Mapping[str, Judge] = {
     "regress": Judge("r2", of_scores, _closeness, _shown_score),
+    "grade": Judge("r2", of_scores, _closeness, _shown_score),
     "labels": Judge("micro_f1", of_labels, _all_right, _shown_labels, _label_kinds),
     "tag": Judge("entity_f1", of_spans, _span_f1, _shown_spans, _span_kinds),
     "answer": Judge("token_f1", of_answers, _answer_f1, _shown_answer),

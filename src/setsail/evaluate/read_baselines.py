@@ -73,8 +73,13 @@ def label_shares(train: Sequence[Row], labels: Sequence[str]) -> Say:
     return lambda rows: [_labels_said(shares, labels) for _ in rows]
 
 
-def each_label(train: Sequence[Row], labels: Sequence[str]) -> Say:
-    """A logistic regression over words and character n-grams for each label."""
+def each_label(
+    train: Sequence[Row], labels: Sequence[str], *, inverse_penalty: float = 10.0, balanced: bool = True
+) -> Say:
+    """A logistic regression over words and character n-grams for each label.
+
+    `balanced`: rows with a rare label count for more, so that it is said at all; chances are then no longer shares.
+    """
     vectorizer, known = _vectorized(train)
     has_NK = _has(train, labels)
 
@@ -82,7 +87,8 @@ def each_label(train: Sequence[Row], labels: Sequence[str]) -> Say:
         values = has_NK[:, label]
         if values.min() == values.max():  # a model of one answer has nothing to learn
             return lambda asked: np.full(asked.shape[0], values[0])
-        model = LogisticRegression(C=10.0, max_iter=500, class_weight="balanced").fit(known, values)
+        weights = "balanced" if balanced else None
+        model = LogisticRegression(C=inverse_penalty, max_iter=500, class_weight=weights).fit(known, values)
         return lambda asked: model.predict_proba(asked)[:, 1]
 
     chances = [chance_of(label) for label in range(len(labels))]

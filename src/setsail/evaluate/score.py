@@ -25,12 +25,16 @@ from setsail.evaluate.system import System
 
 @dataclass(frozen=True)
 class Plan:
-    """How an evaluation sums up; the first pair of `comparisons` gives the verdict, its first system the samples."""
+    """How an evaluation sums up; the first pair of `comparisons` gives the verdict, its first system the samples.
+
+    `nothing` are labels that say that there is nothing to say.
+    """
 
     comparisons: tuple[tuple[str, str], ...] = (("tuned", "base"), ("tuned", "nearest"))
     num_samples: int = 10
     resamples: int = 2000
     seed: int = 0
+    nothing: tuple[str, ...] = ()
 
 
 def evaluate(

@@ -107,6 +107,7 @@ _SYSTEMS: Mapping[str, tuple[str, str]] = {
     "probe": ("a linear model on the base's vectors", "基座向量上的线性模型"),
     "prompted": ("a prompted chat model", "仅用提示的对话模型"),
     "other": ("the other run's model", "另一次运行的模型"),
+    "int8": ("the tuned model in eight bits", "八位的微调模型"),
     "base_vectors": ("the base's own vectors", "基座自身的向量"),
     "bm25": ("BM25", "BM25"),
     "tfidf_cosine": ("the cosine of TF-IDF", "TF-IDF 余弦"),

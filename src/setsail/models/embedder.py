@@ -33,6 +33,10 @@ class Embedder:
     tokenizer: Any
     context: int
 
+    def ids(self, text: str) -> list[int]:
+        """A text's token ids, whole."""
+        return list(self.tokenizer(text)["input_ids"])
+
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str], *, at_once: int = TEXTS_AT_ONCE) -> NDArray[np.float32]:
         """Vectors [N, D] of length one in the order of the texts; similar lengths are computed together."""

@@ -86,5 +86,10 @@ def load_plain(folder: Path, head: Head = "document") -> PlainReader:
     if report["missing_keys"]:
         names = sorted(report["missing_keys"])[:3]
         raise ModelError(f"the folder lacks {names} of a {type(model).__name__}", place=str(folder))
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = load_tokenizer(folder)
     return PlainReader(model.eval(), tokenizer, labels_of(config), int(tokenizer.model_max_length), head)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' own tokenizer of a folder."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -11,11 +11,12 @@ Legend: B rows, T tokens, E width of the embedding, H width of the states, C fig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence, unpack_sequence
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -27,6 +28,9 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput, TokenClassifierOutput
 
 from setsail.base.errors import RecipeError
+
+_ALIKE = 0.7  # of the longest document's tokens
+_LEAST_TOGETHER = 8  # documents
 
 
 class WordsConfig(PreTrainedConfig):
@@ -103,13 +107,60 @@ class WordsModel(_Words):
             return BaseModelOutput(last_hidden_state=vectors_BTE)
         if document_starts is not None:
             documents = vectors_BTE[0].split(document_starts.diff().tolist())
-            states = self.lstm(pack_sequence(list(documents), enforce_sorted=False))[0]
-            return BaseModelOutput(last_hidden_state=torch.cat(unpack_sequence(states))[None])
-        lengths = input_ids.new_full((len(input_ids),), input_ids.shape[1])
-        lengths = lengths if attention_mask is None else attention_mask.sum(dim=1)
-        packed = pack_padded_sequence(vectors_BTE, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states_BTH = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])[0]
-        return BaseModelOutput(last_hidden_state=states_BTH)
+            return BaseModelOutput(last_hidden_state=torch.cat(_states_of(self.lstm, documents))[None])
+        if attention_mask is None:
+            return BaseModelOutput(last_hidden_state=self.lstm(vectors_BTE)[0])
+        return BaseModelOutput(last_hidden_state=_both_ways(self.lstm, vectors_BTE, attention_mask.sum(dim=1)))
+
+
+def _states_of(lstm: nn.LSTM, documents: Sequence[Tensor]) -> list[Tensor]:
+    """The states [T, H] of each document [T, E]; those of similar length are read together, padded.
+
+    torch's own way with packed sequences makes a gradient as large as all documents for every step in time.
+    """
+    order = sorted(range(len(documents)), key=lambda place: -len(documents[place]))
+    found: dict[int, Tensor] = {}
+    for members in _alike(order, [len(document) for document in documents]):
+        lengths_B = torch.tensor([len(documents[place]) for place in members], device=documents[0].device)
+        padded_BTE = pad_sequence([documents[place] for place in members], batch_first=True)
+        states_BTH = _both_ways(lstm, padded_BTE, lengths_B)
+        found |= {place: states[: len(documents[place])] for place, states in zip(members, states_BTH, strict=True)}
+    return [found[place] for place in range(len(documents))]
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Groups of documents, the longest first; the shortest of a group is not much shorter than the longest."""
+    groups: list[list[int]] = []
+    for place in order:
+        if groups and (lengths[place] >= _ALIKE * lengths[groups[-1][0]] or len(groups[-1]) < _LEAST_TOGETHER):
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def _both_ways(lstm: nn.LSTM, vectors_BTE: Tensor, lengths_B: Tensor) -> Tensor:
+    """The states [B, T, H] of a padded batch, each row read to its own end and back from there; 0 behind it.
+
+    Padding stands behind a row, where what reads forwards does not see it; what reads backwards is given each row in
+    reverse up to its end. So both are plain LSTMs, for which a CPU and a GPU have fused kernels.
+    """
+    place_T = torch.arange(vectors_BTE.shape[1], device=vectors_BTE.device)
+    is_inside_BT = place_T < lengths_B[:, None]
+    mirror_BT1 = torch.where(is_inside_BT, lengths_B[:, None] - 1 - place_T, place_T)[..., None]
+    half = lstm.hidden_size
+    zeros_1BH = vectors_BTE.new_zeros(1, len(vectors_BTE), half)
+    states = vectors_BTE
+
+    def read(states: Tensor, layer: str) -> Tensor:
+        weights = [getattr(lstm, f"{name}_{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        return torch.lstm(states, (zeros_1BH, zeros_1BH), weights, True, 1, 0.0, lstm.training, False, True)[0]
+
+    for layer in range(lstm.num_layers):
+        mirrored = states.gather(1, mirror_BT1.expand_as(states))
+        backwards = read(mirrored, f"l{layer}_reverse").gather(1, mirror_BT1.expand(-1, -1, half))
+        states = torch.cat([read(states, f"l{layer}"), backwards], dim=-1)
+    return states * is_inside_BT[..., None].to(states.dtype)
 
 
 class _Head(nn.Module):

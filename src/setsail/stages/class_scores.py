@@ -37,7 +37,9 @@ from setsail.evaluate.score import Plan
 from setsail.models.embedder import load_embedder
 from setsail.models.plain_reader import PlainReader, load_plain
 from setsail.stages.data import Parts, client_of
+from setsail.stages.encoder_forms import INT8, Forms
 from setsail.stages.exam import Exam, make_exam
+from setsail.stages.predictor import Reader
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import Voyage
 from setsail.tasks.reading import softmax
@@ -50,14 +52,14 @@ MOST_LABEL_TOKENS = 24  # of an answer of a prompted model
 MOST_DOUBTED = 20_000  # training rows whose labels are looked at
 
 
-def make_class_evaluation(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact) -> Artifact:
+def make_class_evaluation(voyage: Voyage, exam: Exam, forms: Forms) -> Artifact:
     """Scores with intervals, label by label, confusions, mistakes, whether training was worth it, and what it cost."""
     return make_exam(
         voyage,
         exam,
-        lambda draft: _evaluate(voyage, exam, base, trained, draft),
+        lambda draft: _evaluate(voyage, exam, forms, draft),
         settings=reading_settings(voyage.recipe),
-        models={"base": base, "tuned": trained, **exam.others("finetune")},
+        models={**forms.models(), **exam.others("finetune")},
         version=3,
     )
 
@@ -85,7 +87,7 @@ def _of_parts(parts: Parts, labels: Sequence[str], *, whole: Classify, voyage: V
     return made
 
 
-def fitting(voyage: Voyage, reader: PlainReader, rows: Sequence[Row], texts: Sequence[tuple[str, ...]]) -> list[Row]:
+def fitting(voyage: Voyage, reader: Reader, rows: Sequence[Row], texts: Sequence[tuple[str, ...]]) -> list[Row]:
     """The rows that are scored: where a text that is too long is dropped, not those; how many is told."""
     if voyage.recipe.data.overlong != "drop":
         return list(rows)
@@ -145,7 +147,7 @@ def _prompted(voyage: Voyage, server: Server, parts: Parts, labels: Sequence[str
     return prompted(ask, parts.train, asked, labels, language=voyage.recipe.language, unclear=unclear)
 
 
-def classify_with(classifier: PlainReader, order: Sequence[int] | None = None) -> Classify:
+def classify_with(classifier: Reader, order: Sequence[int] | None = None) -> Classify:
     """What a saved folder says, its labels in another order where one is given."""
 
     def classify(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -155,8 +157,8 @@ def classify_with(classifier: PlainReader, order: Sequence[int] | None = None) -
     return classify
 
 
-def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, draft: Path) -> Evaluation:
-    recipe = voyage.recipe
+def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluation:
+    recipe, trained = voyage.recipe, forms.trained
     prepare_device(recipe.seed)
     parts = as_read(exam.parts(), recipe.task)
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
@@ -167,6 +169,8 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
 
     systems: dict[str, Classify] = {"tuned": classify_with(classifier)}
     making = {"tuned": core_seconds_of(trained)}
+    for name, rounded in forms.rounded():
+        systems[name], making[name] = classify_with(rounded), forms.core_seconds
     for name, model in exam.others("finetune").items():
         other = load_plain(model.path)
         move(other.model, device())
@@ -174,7 +178,7 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
             raise exam.unlike(f"the labels {', '.join(other.labels[:8])}", ", ".join(classifier.labels[:8]))
         order = [other.labels.index(label) for label in classifier.labels]
         systems[name], making[name] = classify_with(other, order), core_seconds_of(model)
-    below = _rungs(voyage, parts, base, classifier)
+    below = _rungs(voyage, parts, forms.base, classifier)
     with voyage.log.progress("ladder", len(below)) as progress:
         for name, make_rung in below.items():
             before = time.process_time()
@@ -185,7 +189,11 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
     if settings.prompted is not None:  # without a rung: what it costs on its own machine is not known here
         systems["prompted"] = _prompted(voyage, settings.prompted, parts, classifier.labels)
     plan = Plan(
-        exam.compared(COMPARISONS), num_samples=settings.samples, resamples=settings.resamples, seed=recipe.seed
+        (*exam.compared(COMPARISONS), ("tuned", INT8)),
+        num_samples=settings.samples,
+        resamples=settings.resamples,
+        seed=recipe.seed,
+        nothing=recipe.data.no_relation,
     )
     return evaluate_classes(
         systems,

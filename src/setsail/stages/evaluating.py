@@ -16,6 +16,7 @@ from setsail.evaluate.evaluation import FILE, read_evaluation
 from setsail.stages.base import kind_of_base
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_asked
+from setsail.stages.encoder_forms import Forms as EncoderForms
 from setsail.stages.evaluate import Forms, make_evaluation
 from setsail.stages.exam import Exam, told
 from setsail.stages.pair_scores import make_pair_evaluation
@@ -24,16 +25,16 @@ from setsail.stages.restoration import make_restoration_evaluation
 from setsail.stages.search_scores import make_search_evaluation
 from setsail.stages.stage import Voyage
 
-_MODELS = ("data", "base", "candidates", "finetune", "merged", "gguf", "base_gguf")
+_MODELS = ("data", "base", "candidates", "finetune", "onnx", "merged", "gguf", "base_gguf")
 
 
 def evaluation_of(voyage: Voyage, made: Mapping[str, Artifact], exam: Exam) -> Artifact:
     """The evaluation of a finished model, by the metrics of its task."""
     task = voyage.recipe.task
     if task in READING_TASKS:
-        return make_read_evaluation(voyage, exam, made["base"], made["finetune"])
+        return make_read_evaluation(voyage, exam, EncoderForms(made["base"], made["finetune"], made.get("onnx")))
     if task in ENCODER_TASKS:
-        return make_search_evaluation(voyage, exam, made["base"], made["finetune"])
+        return make_search_evaluation(voyage, exam, EncoderForms(made["base"], made["finetune"], made.get("onnx")))
     base, saved, kind = made["base"], made["merged"], kind_of_base(made["base"])
     if kind != "decoder" and task not in WRITING_TASKS:
         return make_restoration_evaluation(voyage, exam, base, saved)
@@ -69,7 +70,9 @@ def evaluate_run(
         return kept
     other = None if against is None else _other_run(voyage, against)
     with run.locked():
-        made = {kind: run.artifact(kind) for kind in _MODELS if kind in run.current()}
+        exports = voyage.recipe.export.format == "onnx"  # files of an earlier recipe may still stand there
+        models = [kind for kind in _MODELS if kind in run.current() and (kind != "onnx" or exports)]
+        made = {kind: run.artifact(kind) for kind in models}
         if not {"finetune", "merged"} & set(made):
             raise ArtifactError("this run has no finished model", place=str(path), hint="setsail run RECIPE makes it")
         asked = None if data is None else make_asked(voyage, data)

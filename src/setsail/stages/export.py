@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from setsail.base.artifact import Artifact
 from setsail.base.errors import CheckRefused
@@ -41,7 +41,8 @@ def make_gguf(
 
     `precision` says which layers of a mixed file are coarser; without one, as of a base, its place is taken by q8_0.
     """
-    asked = voyage.recipe.export.weights if kind == "gguf" else voyage.recipe.export.weights[:1]
+    exported = cast(tuple[Weights, ...], voyage.recipe.export.weights)
+    asked = exported if kind == "gguf" else exported[:1]
     weights: list[Weights] = [PLAIN if name == MIXED and precision is None else name for name in asked]
     coarser = frozenset[int]() if precision is None else coarser_layers(precision)
 

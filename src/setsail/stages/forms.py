@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -51,8 +51,7 @@ from setsail.stages.measured import Measured, measure_apart
 from setsail.stages.objectives import lesson_of
 from setsail.stages.precision import MIXED, PLAIN
 from setsail.stages.predictor import predictor_of
-from setsail.stages.read_scores import ONE_LABEL, said_with
-from setsail.stages.reading import reading_name
+from setsail.stages.read_scores import ONE_LABEL, as_text, said_with
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.render import render, render_text
@@ -101,7 +100,10 @@ def _readers(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact], dra
     predictors = {name: predictor_of(model) for name, model in models.items()}
     first = next(iter(predictors.values()))
     parts = read_parts(data)
-    parts = as_read(parts, first.task) if reading_name(recipe, data) in ONE_LABEL else parts
+    if first.task in ONE_LABEL:
+        parts = as_read(parts, first.task)
+    elif first.task == "grade":
+        parts = as_text(parts)
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     texts = [(row.text,) if first.task in ONE_LABEL else first.reading.texts(row) for row in chosen]
@@ -183,7 +185,7 @@ def _writers(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact], dra
 
 
 def _served_as(recipe: Recipe) -> Weights:
-    first = recipe.export.weights[0]
+    first = cast(Weights, recipe.export.weights[0])
     return PLAIN if first == MIXED else first
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,12 @@ def libraries() -> Libraries:
         raise SystemRefusal(f"a graph needs networkx and rdflib: {error}", hint=hint) from error
 
 
-def gathered(lines: Iterable[Mapping[str, Any]]) -> list[Triple]:
-    """The triples of printed predictions, each once, in the order in which they came."""
+def gathered(lines: Iterable[Mapping[str, Any]], *, no_relation: Collection[str] = ()) -> list[Triple]:
+    """The triples of printed predictions, each once, in the order in which they came; none of `no_relation`."""
     found: dict[tuple[str, str, str], Triple] = {}
     for line in lines:
+        if line["relation"] in no_relation:
+            continue
         row = asked_row("relate", line)
         spans = spans_of(row.target)
         head, tail = (_tidy(row.text[span.start : span.end]) for span in (span_named(spans, n) for n in (HEAD, TAIL)))

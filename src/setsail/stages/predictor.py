@@ -1,34 +1,49 @@
-"""A saved model that says something of texts, with what its task makes of the figures."""
+"""A saved model that says something of texts, with what its task makes of the figures.
+
+No torch here: the reader is torch's (`predictors.py`) or onnxruntime's (`onnx_predictors.py`).
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from tokenizers import Encoding
 
-from setsail.base.artifact import Artifact
-from setsail.base.device import device, move
 from setsail.base.errors import UserError
 from setsail.base.recipe import WINDOWED_TASKS
+from setsail.base.target import Head
 from setsail.data.read_formats import asked_row
 from setsail.data.row import Row, Unfit
-from setsail.models.plain_reader import PlainReader, load_plain
 from setsail.tasks.prediction import Answer, Fields, Question
 from setsail.tasks.reading import Frame, Logits, Reading
-from setsail.tasks.registry import find_reading
 from setsail.tokens.read import Encoded, Window
 
 TEXTS_AT_ONCE = 32
+Texts = str | tuple[str, ...]
+
+
+class Reader(Protocol):
+    """What gives figures of texts; `PlainReader` and `OnnxModel` do."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def head(self) -> Head: ...
+    def encoding(self, texts: Texts) -> Encoding: ...
+    def logits(self, texts: Sequence[Texts], *, at_once: int = 1) -> Sequence[Logits]: ...
+    def logits_of(self, ids: Sequence[int], types: Sequence[int]) -> Logits: ...
 
 
 @dataclass(frozen=True)
 class ReadingPredictor:
-    """The saved folder in plain hands, and the task that the trainer's record names; `num_end` marks end a text."""
+    """A reader, and the task that the trainer's record names; `num_end` marks end a text."""
 
-    reader: PlainReader
+    reader: Reader
     task: str
     reading: Reading
     num_end: int
@@ -97,13 +112,3 @@ class ReadingPredictor:
             better = depths > deepest[places]
             joined[places[better]], deepest[places[better]] = logits[better], depths[better]
         return joined
-
-
-def predictor_of(trained: Artifact) -> ReadingPredictor:
-    """The saved model of a training stage, on the device."""
-    task = json.loads(trained.file("reference.json").read_text("utf-8")).get("task", "classify")
-    reading = find_reading(task)
-    reader = load_plain(trained.path, reading.head)
-    move(reader.model, device())
-    in_last = Encoded.of(reader.encoding(("a",) * reading.num_texts)).in_last
-    return ReadingPredictor(reader, task, reading, num_end=in_last[::-1].index(True))

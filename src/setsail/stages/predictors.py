@@ -1,82 +1,32 @@
 """The predictor of each task whose answers are no conversation: what reads a text, embeds it, ranks it, writes for it.
 
-What says something of a text stands in `predictor.py`.
+What says something of a text stands in `predictor.py`, what embeds and ranks in `search_predictors.py`; here they are
+loaded by torch.
 """
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import device, move
+from setsail.base.device import device, move, prepare_device
 from setsail.base.recipe import READING_TASKS, Recipe
 from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
-from setsail.models.embedder import Embedder, load_embedder
-from setsail.models.plain_ranker import PlainRanker, load_ranker
+from setsail.models.embedder import load_embedder
+from setsail.models.plain_ranker import load_ranker
+from setsail.models.plain_reader import load_plain
 from setsail.models.weights import read_json
 from setsail.models.writer import Writer, load_writer
 from setsail.stages.base import kind_of_base
-from setsail.stages.predictor import TEXTS_AT_ONCE, predictor_of
+from setsail.stages.predictor import ReadingPredictor
+from setsail.stages.search_predictors import EmbeddingPredictor, RankingPredictor
 from setsail.tasks.prediction import Answer, Fields, Predictor, Question, filled_text, written_line
-
-
-@dataclass(frozen=True)
-class EmbeddingPredictor:
-    """An encoder that gives a text its vector."""
-
-    embedder: Embedder
-    task: str = "embed"
-    inputs: tuple[str, ...] = ("text",)
-    at_once: int = TEXTS_AT_ONCE
-    orders: bool = False
-
-    @property
-    def context(self) -> int:
-        return self.embedder.context
-
-    def question(self, fields: Fields) -> Question:
-        return Question(fields, filled_text(fields))
-
-    def answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
-        vectors = self.embedder.vectors([question.read for question in questions], at_once=self.at_once)
-        found = []
-        for question, vector in zip(questions, vectors.tolist(), strict=True):
-            num_tokens = len(self.embedder.tokenizer(question.read)["input_ids"])
-            cut = {"cut": True} if num_tokens > self.context else {}
-            found.append(Answer(question.fields, {"vector": vector, **cut}, min(num_tokens, self.context)))
-        return found
-
-
-@dataclass(frozen=True)
-class RankingPredictor:
-    """A ranker that scores a text for a query."""
-
-    ranker: PlainRanker
-    task: str = "rank"
-    inputs: tuple[str, ...] = ("query", "text")
-    at_once: int = TEXTS_AT_ONCE
-    orders: bool = True
-
-    @property
-    def context(self) -> int:
-        return self.ranker.context
-
-    def question(self, fields: Fields) -> Question:
-        pair = filled_text(fields, "query"), filled_text(fields)
-        return Question({name: value for name, value in fields.items() if name != "query"}, pair)
-
-    def answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
-        logits = self.ranker.logits([question.read for question in questions], at_once=self.at_once)
-        found = []
-        for question, logit in zip(questions, logits.tolist(), strict=True):
-            num_tokens = len(self.ranker.ids(question.read))
-            cut = {"cut": True} if num_tokens > self.context else {}
-            said = {"score": 1 / (1 + math.exp(-logit)), **cut}
-            found.append(Answer(question.fields, said, min(num_tokens, self.context), logit))
-        return found
+from setsail.tasks.registry import find_reading
+from setsail.tokens.read import Encoded
 
 
 @dataclass(frozen=True)
@@ -110,6 +60,7 @@ class WritingPredictor:
 
 def load_predictor(run: Run, recipe: Recipe) -> Predictor:
     """The saved model of a run of these tasks, on the device."""
+    prepare_device(recipe.seed)
     if recipe.task in WRITING_TASKS:
         writer = load_writer(run.artifact("merged").path)
         move(writer.model, device())
@@ -121,6 +72,21 @@ def predicts(run: Run, recipe: Recipe) -> bool:
     """Whether a run's model answers with `load_predictor`, and not as a model that chats does."""
     writes = recipe.task in WRITING_TASKS and kind_of_base(run.artifact("base", verify=False)) == "seq2seq"
     return writes or recipe.task in PREDICTORS
+
+
+def predictor_of(trained: Artifact) -> ReadingPredictor:
+    """The saved model of a training stage that says something of texts, on the device."""
+    task = json.loads(trained.file("reference.json").read_text("utf-8")).get("task", "classify")
+    reading = find_reading(task)
+    reader = load_plain(trained.path, reading.head)
+    move(reader.model, device())
+    return ReadingPredictor(reader, task, reading, num_end=end_marks(reader.tokenizer, reading.num_texts))
+
+
+def end_marks(tokenizer: Any, num_texts: int) -> int:
+    """How many marks of its own a tokenizer puts behind the last text."""
+    encoding = tokenizer(*(("a",) * num_texts)).encodings[0]
+    return Encoded.of(encoding).in_last[::-1].index(True)
 
 
 def _embedding(trained: Artifact) -> Predictor:

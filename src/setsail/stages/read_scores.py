@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
 from setsail.base.recipe import New
-from setsail.data.row import Row
+from setsail.data.row import Row, contents
 from setsail.evaluate import read_baselines
 from setsail.evaluate.contamination import take_out
 from setsail.evaluate.evaluation import Evaluation
@@ -28,8 +29,10 @@ from setsail.stages.class_scores import (
     reading_settings,
 )
 from setsail.stages.data import Parts
+from setsail.stages.encoder_forms import Forms
 from setsail.stages.exam import Exam, make_exam
-from setsail.stages.predictor import TEXTS_AT_ONCE, ReadingPredictor, predictor_of
+from setsail.stages.predictor import TEXTS_AT_ONCE, ReadingPredictor
+from setsail.stages.predictors import predictor_of
 from setsail.stages.reading import reading_name
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import Voyage
@@ -38,27 +41,27 @@ ONE_LABEL = ("classify", "relate")
 Rungs = Mapping[str, Callable[[], Say]]
 
 
-def make_read_evaluation(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact) -> Artifact:
+def make_read_evaluation(voyage: Voyage, exam: Exam, forms: Forms) -> Artifact:
     """Scores with intervals, kind by kind, mistakes, whether training was worth it, and what it cost."""
     recipe = voyage.recipe
     if reading_name(recipe, exam.data) in ONE_LABEL:
-        return make_class_evaluation(voyage, exam, base, trained)
+        return make_class_evaluation(voyage, exam, forms)
     return make_exam(
         voyage,
         exam,
-        lambda draft: _evaluate(voyage, exam, base, trained, draft),
+        lambda draft: _evaluate(voyage, exam, forms, draft),
         settings=reading_settings(recipe),
-        models={"base": base, "tuned": trained, **exam.others("finetune")},
+        models={**forms.models(), **exam.others("finetune")},
         version=2,
     )
 
 
-def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, draft: Path) -> Evaluation:
-    recipe = voyage.recipe
+def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluation:
+    recipe, trained = voyage.recipe, forms.trained
     prepare_device(recipe.seed)
-    parts = exam.parts()
-    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     predictor = predictor_of(trained)
+    parts = as_text(exam.parts()) if predictor.task == "grade" else exam.parts()
+    clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     rows = fitting(voyage, predictor.reader, chosen, [predictor.reading.texts(row) for row in chosen])
     systems: dict[str, Say] = {"tuned": partial(said_with, voyage, predictor)}
@@ -70,7 +73,7 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
         systems[name], making[name] = partial(said_with, voyage, other), core_seconds_of(model)
     if recipe.evaluate.prompted is not None:
         voyage.log.say("  evaluate.prompted is left out: it says one label, and these texts may have several")
-    rungs = dict(_RUNGS[predictor.task](voyage, parts, base, predictor))
+    rungs = dict(_RUNGS[predictor.task](voyage, parts, forms.base, predictor))
     if isinstance(recipe.base, New):
         rungs.pop("neighbours", None)  # a base of random weights has no vectors of texts
     with voyage.log.progress("ladder", len(rungs)) as progress:
@@ -79,6 +82,9 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
             systems[name] = make_rung()
             making[name] = time.process_time() - before
             progress.advance()
+    for name, model in forms.rounded():
+        rounded = ReadingPredictor(model, predictor.task, predictor.reading, num_end=predictor.num_end, at_once=1)
+        systems[name], making[name] = partial(said_with, voyage, rounded), forms.core_seconds
     settings = recipe.evaluate
     plan = Plan(num_samples=settings.samples, resamples=settings.resamples, seed=recipe.seed)
     return evaluate_said(
@@ -90,6 +96,13 @@ def _evaluate(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact, dra
         making=making,
         core_hour=settings.core_hour,
         contamination=contamination,
+    )
+
+
+def as_text(parts: Parts) -> Parts:
+    """The rows with their texts as one, which the cheaper rungs read."""
+    return Parts(
+        **{name: [replace(row, text="\n".join(contents(row))) for row in rows] for name, rows in vars(parts).items()}
     )
 
 
@@ -144,6 +157,7 @@ def _of_answers(voyage: Voyage, parts: Parts, base: Artifact, predictor: Reading
 
 _RUNGS: Mapping[str, Callable[[Voyage, Parts, Artifact, ReadingPredictor], Rungs]] = {
     "regress": _of_scores,
+    "grade": _of_scores,
     "labels": _of_labels,
     "tag": _of_spans,
     "answer": _of_answers,

@@ -62,7 +62,7 @@ def gather(voyage: Voyage, made: Mapping[str, Artifact]) -> facts.ReportFacts:
         faithfulness=_faithfulness(made["check"]),
         files=tuple(
             facts.FileFact(f"{artifact.path.name}/{name}", entry["bytes"], entry["sha256"])
-            for artifact in (trained, *(made[stage] for stage in ("merged", "gguf") if stage in made))
+            for artifact in (trained, *(made[stage] for stage in ("merged", "gguf", "onnx") if stage in made))
             for name, entry in artifact.manifest.files.items()
         ),
         origins=_origins(voyage, made),

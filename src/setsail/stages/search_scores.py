@@ -42,9 +42,12 @@ from setsail.evaluate.search_baselines import (
     tfidf_cosine,
 )
 from setsail.models.embedder import load_embedder
-from setsail.models.plain_ranker import load_ranker
+from setsail.models.onnx_model import OnnxEmbedder, OnnxRanker
+from setsail.models.plain_ranker import PlainRanker, load_ranker
 from setsail.stages.data import Parts
+from setsail.stages.encoder_forms import INT8, Forms
 from setsail.stages.exam import Exam, Pairs, make_exam
+from setsail.stages.search_predictors import Ranks
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import Voyage
 
@@ -60,20 +63,21 @@ class _Models:
     trained: Artifact
     context: int
     others: Mapping[str, Artifact]  # the model of another run, by the name of its system
+    forms: Forms
 
     def vectors(self, artifact: Artifact) -> Vectors:
         """An encoder loaded plainly, its head left out."""
         return load_embedder(artifact.path, context=self.context).vectors
 
 
-def make_search_evaluation(voyage: Voyage, exam: Exam, base: Artifact, trained: Artifact) -> Artifact:
+def make_search_evaluation(voyage: Voyage, exam: Exam, forms: Forms) -> Artifact:
     """Scores with intervals, whether training was worth it, what each way costs, and queries to read."""
-    recipe = voyage.recipe
+    recipe, base = voyage.recipe, forms.base
 
     def evaluate(draft: Path) -> Evaluation:
         prepare_device(recipe.seed)
         context = min(recipe.training.context, int(base.metrics["context"]))
-        models = _Models(base, trained, context, exam.others("finetune"))
+        models = _Models(base, forms.trained, context, exam.others("finetune"), forms)
         return _evaluate(voyage, exam, models, draft)
 
     settings = {
@@ -82,7 +86,7 @@ def make_search_evaluation(voyage: Voyage, exam: Exam, base: Artifact, trained: 
         "context": recipe.training.context,
         "seed": recipe.seed,
     }
-    models = {"base": base, "tuned": trained, **exam.others("finetune")}
+    models = {**forms.models(), **exam.others("finetune")}
     return make_exam(voyage, exam, evaluate, settings=settings, models=models, version=2)
 
 
@@ -121,6 +125,7 @@ def _evaluate_finding(
         "base_vectors": lambda: by_vectors(models.vectors(models.base), texts),
         "tuned": lambda: by_vectors(models.vectors(models.trained), texts),
         **{name: partial(_by_vectors_of, models, other, texts) for name, other in models.others.items()},
+        **{name: lambda by=each: by_vectors(OnnxEmbedder(by).vectors, texts) for name, each in models.forms.rounded()},
     }
     made, bill = climbed(voyage, ways, models)
     plan = plan_of(voyage, models, FIND_COMPARISONS)
@@ -143,8 +148,9 @@ def _evaluate_order(
         "bm25": lambda: bm25(texts),
         "tfidf_cosine": lambda: tfidf_cosine(texts),
         "base_vectors": lambda: by_vectors(models.vectors(models.base), texts),
-        "tuned": lambda: _by_ranker(models.trained, texts),
-        **{name: partial(_by_ranker, other, texts) for name, other in models.others.items()},
+        "tuned": lambda: _by_ranker(_ranker(models.trained), texts),
+        **{name: lambda of=other: _by_ranker(_ranker(of), texts) for name, other in models.others.items()},
+        **{name: lambda by=each: _by_ranker(OnnxRanker(by), texts) for name, each in models.forms.rounded()},
     }
     made, bill = climbed(voyage, ways, models)
     plan = plan_of(voyage, models, ORDER_COMPARISONS)
@@ -163,10 +169,13 @@ def _can_be_ordered(query: Query) -> bool:
     return len(query.grades) > 1 and any(grade > 0 for grade in query.grades.values())
 
 
-def _by_ranker(trained: Artifact, texts: Sequence[str]) -> Scores:
+def _ranker(trained: Artifact) -> PlainRanker:
     ranker = load_ranker(trained.path)
     move(ranker.model, device())
+    return ranker
 
+
+def _by_ranker(ranker: Ranks, texts: Sequence[str]) -> Scores:
     def scores(asked: Sequence[Asked]) -> list[np.ndarray]:
         every = np.arange(len(texts))
         pairs = [(each.query, str(texts[index])) for each in asked for index in each.of(every)]
@@ -203,6 +212,7 @@ def _evaluate_alike(
         "base_vectors": lambda: alike_by_vectors(models.vectors(models.base)),
         "tuned": lambda: alike_by_vectors(models.vectors(models.trained)),
         **{name: partial(_alike_by_vectors_of, models, other) for name, other in models.others.items()},
+        **{name: lambda by=each: alike_by_vectors(OnnxEmbedder(by).vectors) for name, each in models.forms.rounded()},
     }
     made, bill = climbed(voyage, ways, models)
     plan = plan_of(voyage, models, FIND_COMPARISONS)
@@ -245,11 +255,13 @@ def climbed(voyage: Voyage, ways: Mapping[str, Callable[[], Made]], models: _Mod
             progress.advance()
     for name, trained in {"tuned": models.trained, **models.others}.items():
         making[name] += core_seconds_of(trained)
+    if INT8 in making:
+        making[INT8] += models.forms.core_seconds
     return made, Bill(making, voyage.recipe.evaluate.core_hour)
 
 
 def plan_of(voyage: Voyage, models: _Models, comparisons: Pairs) -> Plan:
     """How intervals are drawn and how many queries are shown."""
     settings = voyage.recipe.evaluate
-    pairs = (*((("tuned", name)) for name in models.others), *comparisons)
+    pairs = (*((("tuned", name)) for name in models.others), *comparisons, ("tuned", INT8))
     return Plan(pairs, num_samples=settings.samples, resamples=settings.resamples, seed=voyage.recipe.seed)

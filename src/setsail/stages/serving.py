@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import prepare_device
 from setsail.base.environment import read_environment, without_key
 from setsail.base.errors import EXIT_DONE, SystemRefusal, UserError
 from setsail.base.log import Log
-from setsail.base.recipe import Recipe
+from setsail.base.recipe import ENCODER_TASKS, Recipe
 from setsail.base.recipe_file import load_recipe
 from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
@@ -33,6 +33,8 @@ from setsail.serve.service import Served
 from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.onnx_predictors import exported_of
+from setsail.stages.onnx_predictors import load_predictor as load_exported
 from setsail.stages.predictors import load_predictor, predicts
 from setsail.tasks.prediction import Predictor
 
@@ -40,6 +42,7 @@ from setsail.tasks.prediction import Predictor
 DOES = {
     "classify": "a classifier: it gives a text a label",
     "regress": "an encoder: it gives a text a score",
+    "grade": "an encoder: it grades an answer against a rubric",
     "tag": "an encoder: it marks parts of a text",
     "relate": "an encoder: it says how two names have to do with one another",
     "answer": "an encoder: it finds answers in a text",
@@ -131,25 +134,27 @@ def served_predictor(
     run: Run, recipe: Recipe, engine: str | None = None, *, log: Log, before_check: bool = False
 ) -> dict[str, Served]:
     """The one model, loaded."""
-    if (engine or recipe.serve.engine) not in ("auto", "torch"):
-        told = f"the engine {engine or recipe.serve.engine} runs models that converse; this run is {DOES[recipe.task]}"
+    wanted = engine or recipe.serve.engine
+    if wanted not in ("auto", "torch", "onnx") or (wanted == "onnx" and recipe.task not in ENCODER_TASKS):
+        told = f"the engine {wanted} runs other models; this run is {DOES[recipe.task]}"
         raise UserError(told, place=str(run.path), hint="leave --engine and serve.engine out, or say torch")
-    trained = run.artifact("finetune")
+    by_onnx = wanted == "onnx"
+    model = exported_of(run) if by_onnx else run.artifact("finetune")
     if not before_check:
-        refuse_unchecked(run, trained, part="trained")
+        refuse_unchecked(run, model, part="served" if by_onnx else "trained")
+    by, open_one = ("onnxruntime", load_exported) if by_onnx else ("torch", load_predictor)
 
     def load() -> Predictor:
-        prepare_device(recipe.seed)
-        return load_predictor(run, recipe)
+        return open_one(run, recipe)
 
-    log.say(f"  {recipe.name}: {trained.path} by torch ({DOES[recipe.task]})")
+    log.say(f"  {recipe.name}: {model.path} by {by} ({DOES[recipe.task]})")
     served = ServedPredictor(
         name=recipe.name,
         engine=PredictorThread(load).start(),
-        created=int(trained.path.stat().st_mtime),
-        lineage=trained.id[:12],
+        created=int(model.path.stat().st_mtime),
+        lineage=model.id[:12],
         does=DOES[recipe.task],
-        description=f"{recipe.task} by torch",
+        description=f"{recipe.task} by {by}",
     )
     return {recipe.name: served}
 
@@ -256,16 +261,24 @@ def _predicted(client: Client, asked: dict[str, object]) -> str:
 def _first_asked(run: Run, recipe: Recipe) -> dict[str, object]:
     """A body of `/predict` that asks the first row of the held-out test."""
     row: Row = next(iterate_rows(run.artifact("data").file("test.parquet")))
+    fields = fields_of(row, recipe.task)
     if recipe.task == "rank":
-        return {"query": query_of(row), "texts": [text_of(row)]}
-    if recipe.task == "embed":
-        return {"inputs": [text_of(row)]}
-    if recipe.task == "answer":
-        return {"inputs": [{message["role"]: message["content"] for message in row.messages}]}
-    if recipe.task == "relate":
+        return {"query": fields["query"], "texts": [fields["text"]]}
+    return {"inputs": [fields["text"] if set(fields) == {"text"} else fields]}
+
+
+def fields_of(row: Row, task: str) -> dict[str, Any]:
+    """The columns of the question that a row of a task asks."""
+    if task == "rank":
+        return {"query": query_of(row), "text": text_of(row)}
+    if task == "embed":
+        return {"text": text_of(row)}
+    if task in ("answer", "grade"):
+        return {message["role"]: message["content"] for message in row.messages}
+    if task == "relate":
         places = {span.label: [span.start, span.end] for span in spans_of(row.target)}
-        return {"inputs": [{"text": row.text, **places}]}
-    return {"inputs": [row.text or row.messages[-2]["content"]]}
+        return {"text": row.text, **places}
+    return {"text": row.text or row.messages[-2]["content"]}
 
 
 def _first_question(run: Run) -> str:

@@ -14,18 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from setsail.base.artifact import Artifact, open_artifact
 from setsail.base.errors import DataError
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe
 from setsail.base.run import Run
-from setsail.data.row import Row, iterate_rows
-from setsail.evaluate.class_baselines import linear_model
+from setsail.data.row import Row
 from setsail.stages.base import make_base, needs_tokenizer, tokenizer_of
 from setsail.stages.examples import examples_of, validation_rows
+from setsail.stages.linear_trial import LINEAR, fit_linear
 from setsail.stages.lookout import Lookout
 from setsail.stages.pruning import pruned
 from setsail.stages.reading import lesson_on
@@ -33,8 +31,7 @@ from setsail.stages.spent import VALIDATION
 from setsail.stages.stage import Voyage
 from setsail.stages.tokenizer import make_tokenizer
 from setsail.stages.training import make_training, prepare_tokens
-from setsail.stages.tuning_space import BASE, LINEAR, PENALTY, recipe_with
-from setsail.tasks.classify import label_order
+from setsail.stages.tuning_space import BASE, PENALTY, recipe_with
 from setsail.train.best import best_of
 from setsail.train.journal import read_journal
 from setsail.train.plan import Plan
@@ -78,18 +75,12 @@ class Trying:
     def _fit(self, voyage: Voyage, settings: Mapping[str, Any]) -> Result:
         """The linear model, on the validation rows that a trained one is judged by."""
         data = open_artifact(self.data, verify=False)
-        train = list(iterate_rows(data.file("train.parquet")))
-        labels = label_order([row.label for row in train])
         with _one_at_a_time(voyage.run.path):
             rows = judged_rows(voyage, data)
         began = time.process_time()
-        classify = linear_model(train, labels)(settings.get(PENALTY, LINEAR_PENALTY))
-        probabilities = classify([row.text for row in rows])
-        right = np.array([labels.index(row.label) for row in rows])
-        told = np.maximum(probabilities[np.arange(len(rows)), right], np.finfo(np.float64).tiny)
-        accuracy = float((probabilities.argmax(axis=1) == right).mean())
-        voyage.log.say(f"  fitted in {time.process_time() - began:.1f} core-seconds, accuracy {accuracy:.3f}")
-        return Result(float(-np.log(told).mean()), {"accuracy": accuracy})
+        nats, figures = fit_linear(voyage.recipe, data, rows, settings.get(PENALTY, LINEAR_PENALTY))
+        voyage.log.say(f"  fitted in {time.process_time() - began:.1f} core-seconds, {figures}")
+        return Result(nats, figures)
 
 
 def prepare_base(voyage: Voyage, data: Artifact) -> Artifact:

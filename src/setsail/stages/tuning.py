@@ -26,22 +26,18 @@ from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.recipe_tune import Tune
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
-from setsail.data.row import iterate_rows, read_rows
-from setsail.evaluate.class_baselines import linear_model
-from setsail.evaluate.classify import evaluate_classes
-from setsail.evaluate.evaluation import read_evaluation
-from setsail.evaluate.question import choose_rows
+from setsail.data.row import iterate_rows
+from setsail.evaluate.evaluation import Evaluation, read_evaluation
 from setsail.evaluate.report.drawing import Line, curve
-from setsail.evaluate.score import Plan
 from setsail.stages.base import tokenizer_of
 from setsail.stages.data import make_data
+from setsail.stages.linear_trial import LINEAR, linear_on_test
 from setsail.stages.moved import moved
 from setsail.stages.reading import lesson_on
 from setsail.stages.stage import Voyage
 from setsail.stages.trying import LINEAR_PENALTY, TRIALS, Trying, prepare_base
-from setsail.stages.tuning_space import BASE, LINEAR, PENALTY, own_settings, recipe_with, space_of
+from setsail.stages.tuning_space import BASE, PENALTY, own_settings, recipe_with, space_of
 from setsail.stages.voyage import sail
-from setsail.tasks.classify import label_order
 from setsail.tune.crew import Crew
 from setsail.tune.page import PAGE, build, verdict
 from setsail.tune.record import Record, record_of, settings_line, table, write_record
@@ -304,31 +300,18 @@ def _tested(hunt: _Hunt, record: Record) -> Mapping[str, tuple[float, float, flo
     log.say("▸ the best is scored on test rows that the search never saw")
     best = record.trial(record.best)
     if best.settings.get(BASE) == LINEAR:
-        return _linear_on_test(hunt, best)
+        penalty = best.settings.get(PENALTY, LINEAR_PENALTY)
+        out = hunt.folder / "linear-on-test"
+        evaluation = linear_on_test(hunt.voyage.recipe, hunt.data, penalty, out, making_seconds=best.seconds)
+        return _figures(evaluation, LINEAR)
     sail(hunt.folder / BEST, [f"name={FOLDER}"], hunt.folder.parent, until="evaluate", log=log)
     evaluation = read_evaluation(Run(hunt.folder).artifact("evaluate").file("evaluation.json"))
-    scores = evaluation.systems["tuned"].metrics if "tuned" in evaluation.systems else {}
+    return _figures(evaluation, "tuned")
+
+
+def _figures(evaluation: Evaluation, system: str) -> Mapping[str, tuple[float, float, float]]:
+    scores = evaluation.systems[system].metrics if system in evaluation.systems else {}
     return {name: (each.value, each.low, each.high) for name, each in scores.items()}
-
-
-def _linear_on_test(hunt: _Hunt, best: Trial) -> Mapping[str, tuple[float, float, float]]:
-    recipe, train = hunt.voyage.recipe, read_rows(hunt.data.file("train.parquet"))
-    labels = label_order([row.label for row in train])
-    rows = choose_rows(iterate_rows(hunt.data.file("test.parquet")), recipe.evaluate.max_rows, seed=recipe.seed)
-    classify = linear_model(train, labels)(best.settings.get(PENALTY, LINEAR_PENALTY))
-    plan = Plan((), num_samples=0, resamples=recipe.evaluate.resamples, seed=recipe.seed)
-    out = hunt.folder / "linear-on-test"
-    out.mkdir(exist_ok=True)
-    found = evaluate_classes(
-        {LINEAR: classify},
-        rows,
-        labels,
-        out,
-        plan=plan,
-        making={LINEAR: best.seconds},
-        core_hour=recipe.evaluate.core_hour,
-    )
-    return {name: (each.value, each.low, each.high) for name, each in found.systems[LINEAR].metrics.items()}
 
 
 def _share(hunt: _Hunt) -> None:

@@ -15,11 +15,11 @@ from setsail.base.errors import RecipeError, did_you_mean
 from setsail.base.recipe import Lora, Recipe
 from setsail.base.recipe_file import LoadedRecipe
 from setsail.base.recipe_tune import Between
+from setsail.stages.linear_trial import LINEAR
 from setsail.stages.training import peak_rate
 from setsail.tune.space import Choices, Range, Setting, Space, label_of
 
 BASE, PENALTY = "base", "linear.inverse_penalty"
-LINEAR = "linear"  # the base of a trial that fits TF-IDF with logistic regression
 _PENALTIES = Range(0.1, 1000.0, log=True)
 _LARGE = 1e9  # weights from which on a learning rate is searched more closely
 _TRIED = ("epochs", "optimizer", "learning_rate", "schedule", "warmup", "batch_tokens", "clip_norm", "weight_decay")

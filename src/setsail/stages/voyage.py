@@ -27,6 +27,7 @@ from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.mixing import make_mix
+from setsail.stages.onnx import make_onnx
 from setsail.stages.pair_check import make_pair_check
 from setsail.stages.precision import MIXED, make_precision
 from setsail.stages.pruning import pruned
@@ -81,7 +82,8 @@ def _lead(path: Path, settings: Sequence[str], runs: Path, *, until: str, log: L
         made = _sail(voyage, until)
     log.say(f"done in {duration(time.monotonic() - began)}")
     _say_next(voyage, until, made)
-    stages = {verb: str(made[kind].path) for verb, kind in ENDS.items() if kind in made}
+    ends = {**ENDS, "export": "onnx"} if "onnx" in made else ENDS
+    stages = {verb: str(made[kind].path) for verb, kind in ends.items() if kind in made}
     return {
         "name": loaded.recipe.name,
         "folder": str(voyage.run.path),
@@ -96,11 +98,11 @@ def _check_verb(loaded: LoadedRecipe, verb: str) -> None:
     if verb in ("finetune", "pretrain") and verb != way:
         place = loaded.place(way)
         raise RecipeError(f"this recipe says {way}, not {verb}", place=place, hint=f"setsail {way} {loaded.path}")
-    if verb == "export" and loaded.recipe.task in ENCODER_TASKS:
+    if verb == "export" and loaded.recipe.task in ENCODER_TASKS and loaded.recipe.export.format != "onnx":
         raise RecipeError(
             "an encoder is not exported: the folder of its finetune stage is what transformers loads",
             place=loaded.place("task"),
-            hint=f"setsail run {loaded.path}, then setsail predict RUN",
+            hint=f"setsail run {loaded.path}, then setsail predict RUN; or write export: {{format: onnx}}",
         )
 
 
@@ -115,7 +117,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         return made
     made["base"] = pruned(voyage, make_base(voyage, made.get("tokenizer")), made["data"])
     refuse_without_questions(voyage, made["base"])
-    if until == "export":
+    if until == "export" and voyage.recipe.task not in ENCODER_TASKS:
         refuse_to_write_text(made["base"])
     ranks = voyage.recipe.task == "rank"
     rows = rows_to_rank(voyage, made["data"]) if ranks else make_mix(voyage, made["data"])
@@ -176,12 +178,14 @@ def _sail_on_pairing(voyage: Voyage, until: str, made: dict[str, Artifact]) -> d
 
 
 def _judge_encoder(voyage: Voyage, made: dict[str, Artifact], until: str) -> dict[str, Artifact]:
-    """What comes after training where the folder itself is the result."""
+    """What comes after training where the folder itself is the result, or ONNX files beside it."""
+    if voyage.recipe.export.format == "onnx":
+        made["onnx"] = make_onnx(voyage, made["finetune"])
     if until in ("evaluate", "report"):
         made["evaluate"] = evaluation_of(voyage, made, Exam(made.get("candidates", made["data"])))
     if until in ("check", "report"):
         check_encoder = make_read_check if voyage.recipe.is_reading else make_search_check
-        made["check"] = check_encoder(voyage, made["finetune"])
+        made["check"] = check_encoder(voyage, made["finetune"], made.get("onnx"))
     if until == "report":
         made["report"] = make_report(voyage, made)
     return made

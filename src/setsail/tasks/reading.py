@@ -51,8 +51,8 @@ class Reading:
 
     @property
     def num_texts(self) -> int:
-        """Two where a question is asked of a context."""
-        return 2 if self.inputs[:1] == ("question",) else 1
+        """Two where one text is read in the light of another: a context of a question, an answer of a rubric."""
+        return 2 if self.inputs[0] in ("question", "rubric") else 1
 
 
 def whole(

@@ -22,6 +22,7 @@ TASKS = {
     "summarize": "setsail.tasks.pairs:SUMMARIZE",
     "rewrite": "setsail.tasks.pairs:REWRITE",
     "regress": "setsail.tasks.regress:TASK",
+    "grade": "setsail.tasks.grade:TASK",
     "tag": "setsail.tasks.tag:TASK",
     "relate": "setsail.tasks.relate:TASK",
     "answer": "setsail.tasks.answer:TASK",
@@ -31,7 +32,8 @@ TASKS = {
 # What `classify` becomes where rows have several labels: the rows choose it, not the recipe.
 VARIANTS = {"labels": "setsail.tasks.labels:TASK"}
 READINGS = {
-    name: f"setsail.tasks.{name}:READING" for name in ("classify", "labels", "regress", "tag", "relate", "answer")
+    name: f"setsail.tasks.{name}:READING"
+    for name in ("classify", "labels", "regress", "grade", "tag", "relate", "answer")
 }
 
 

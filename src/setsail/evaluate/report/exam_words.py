@@ -42,6 +42,10 @@ EXAM_WORDS: Phrases = {
         "探针：在原基座的向量上做逻辑回归，基座不变。",
     ),
     "about_other": ("The other run: its model, asked the same rows.", "另一次运行：其模型回答同样的样本。"),
+    "about_int8": (
+        "In 8 bits: the exported ONNX file, its matrices rounded, run by onnxruntime; what it costs beside the model.",
+        "八位：导出的 ONNX 文件，矩阵经过舍入，由 onnxruntime 运行；与原模型并列，看它损失多少。",
+    ),
     "about_prompted": (
         "Prompted: a chat model that was given the labels and the text, and nothing else.",
         "提示：仅把标签和文本给对话模型，不做任何训练。",
@@ -51,4 +55,6 @@ EXAM_NAMES: Phrases = {
     "probe": ("probe", "探针"),
     "other": ("other run", "另一次运行"),
     "prompted": ("prompted", "提示"),
+    "int8": ("in 8 bits", "八位"),
+    "onnx": ("ONNX", "ONNX"),
 }
