@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import compute_dtype, device, move, prepare_device
-from setsail.base.errors import CheckRefused, UserError
+from setsail.base.errors import CheckRefused
 from setsail.base.files import write_atomically
 from setsail.base.recipe import READING_TASKS, Recipe
 from setsail.compress.export import Weights, export_gguf, verify_single_rounding
@@ -47,10 +47,10 @@ from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.export import gguf_name
 from setsail.stages.forms_page import build
-from setsail.stages.measured import Measured, measure_apart
+from setsail.stages.measured import Measured, held_at_most, measure_apart
 from setsail.stages.objectives import lesson_of
 from setsail.stages.precision import MIXED, PLAIN
-from setsail.stages.predictor import predictor_of
+from setsail.stages.predictors import predictor_of
 from setsail.stages.read_scores import ONE_LABEL, as_text, said_with
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import StageSpec, Voyage, make
@@ -224,23 +224,11 @@ def _written(
         began = time.perf_counter()
         done = generate_all(process, requests, on_progress=lambda done, total: shown.advance())
         seconds = time.perf_counter() - began
-        note(Measured(sum(len(each.token_ids) for each in done) / seconds, _peak_of(process)))
+        note(Measured(sum(len(each.token_ids) for each in done) / seconds, held_at_most(process.pid)))
     return [
         Answer(tokenizer.decode(each.token_ids), each.reason == "stop", len(each.token_ids), each.seconds)
         for each in done
     ]
-
-
-def _peak_of(process: EngineProcess) -> int:
-    """The most memory that the engine's process has held.
-
-    Raises: UserError where the system does not tell.
-    """
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        raise UserError("this system does not tell how much memory a process has held", place=str(status))
-    line = next(line for line in status.read_text("utf-8").splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 def _nats(recipe: Recipe, model: Artifact, file: Path, rows: Sequence[Row]) -> list[float]:
