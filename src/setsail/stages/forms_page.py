@@ -142,8 +142,8 @@ PHRASES: Phrases = {
     "forms": ("The forms", "各种形式"),
     "how": (
         "Values with 95 % intervals; the difference to the original is paired, row for row. Memory and speed are of a "
-        "process of its own on this machine, eight answers or 32 texts at once, measured one form after the other; what "
-        "else the machine does meanwhile is in the speed.",
+        "process of its own on this machine, eight answers or 32 texts at once, measured one form after the other; "
+        "what else the machine does meanwhile is in the speed.",
         "数值附 95 % 区间；与原模型之差逐样本配对。内存和速度在本机的独立进程中测得，同时写八个答案或读 32 个文本，"
         "各种形式依次测量；机器同时在做的其他事会影响速度。",
     ),
