@@ -225,3 +225,20 @@ def test_init_writes_the_language_of_the_rows(tmp_path: Path, monkeypatch: pytes
         Path(f"{language}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         assert command("init", "--data", f"{language}.jsonl") == 0
         assert load_recipe(Path(f"{language}.yaml")).recipe.language == language
+
+
+def test_keys_are_made_shown_and_turned_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ("--file", tmp_path / "keys.json")
+    assert command("keys", "add", "shop", "--tokens-per-day", 5000, "--expires", "2100-01-01", *file) == 0
+    made = capsys.readouterr()
+    assert made.out.strip().startswith("setsail-") and made.out.strip() not in made.err
+    assert command("keys", "list", *file) == 0
+    shown = capsys.readouterr().out
+    assert "shop" in shown and "active until 2100-01-02 00:00Z" in shown and "0 of 5,000 tokens today" in shown
+    assert command("keys", "list", "--json", *file) == 0
+    [key] = json.loads(capsys.readouterr().out)
+    assert key["state"] == "active" and key["tokens_today"] == 0 and "sha256" not in key
+    assert command("keys", "revoke", "shop", *file) == 0
+    assert command("keys", "add", "zero", "--requests-per-minute", 0, *file) == 2
+    assert command("keys", "list", *file) == 0
+    assert "revoked since" in capsys.readouterr().out

@@ -206,15 +206,64 @@ def compress(
 
 @app.command()
 def serve(
-    run: RunPath,
+    runs: Annotated[list[Path], typer.Argument(help="Runs' folders; a request chooses by `model`.", metavar="RUN...")],
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
     engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp, torch or onnx.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="Whom to let in: a file of setsail keys.", metavar="FILE")
+    ] = None,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="Gets a JSON line for each request.", metavar="FILE")
+    ] = None,
     before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
+    without_keys: Annotated[bool, typer.Option("--without-keys", hidden=True)] = False,
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
-    options = {"host": host, "port": port, "engine": engine, "before_check": before_check}
-    raise typer.Exit(_call("serving:serve_run", run, **options))
+    options = {"host": host, "port": port, "engine": engine, "keys": keys, "audit": audit}
+    for_ourselves = {"before_check": before_check, "without_keys": without_keys}
+    raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
+
+
+keys_app = typer.Typer(help="The keys of those who may use a server: who, how much, and until when.")
+app.add_typer(keys_app, name="keys")
+KeysFile = Annotated[Path, typer.Option("--file", help="The key file.", metavar="FILE")]
+KEYS = Path("keys.json")
+KeyName = Annotated[str, typer.Argument(help="Whose key it is.", metavar="NAME")]
+
+
+@keys_app.command("add")
+def add_key(
+    name: KeyName,
+    file: KeysFile = KEYS,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", help="More are told 429.", min=1, metavar="N")
+    ] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option("--tokens-per-day", help="Read and written, by the day in UTC.", min=1, metavar="N")
+    ] = None,
+    scopes: Annotated[
+        str, typer.Option("--scopes", help="Of generate, predict, embed and metrics.", metavar="LIST")
+    ] = "generate,predict,embed",
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="The last day, or a time with its zone.", metavar="DATE")
+    ] = None,
+) -> None:
+    """Make a key. It is printed once, and kept as a hash only."""
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_day": tokens_per_day}
+    _call("keys:add", file, name, **limits, scopes=scopes, expires=expires)
+
+
+@keys_app.command("list")
+def list_keys(file: KeysFile = KEYS, as_json: AsJson = False) -> None:
+    """Show whose keys there are, what they may do, and what they used today."""
+    _call("keys:show", file, as_json=as_json)
+
+
+@keys_app.command("revoke")
+def revoke_key(name: KeyName, file: KeysFile = KEYS) -> None:
+    """Turn a key out; a server that runs refuses it from the next request on."""
+    _call("keys:revoke", file, name)
 
 
 @app.command()

@@ -172,6 +172,7 @@ class Predicting:
     """Servers of predictors: `start(ToyPredictor("rank"), settings=Serve(...), key_sha256=...)`."""
 
     stack: contextlib.ExitStack
+    folder: Path
 
     def start(
         self, predictor: ToyPredictor, *, settings: Serve | None = None, key_sha256: str | None = None
@@ -179,7 +180,8 @@ class Predicting:
         engine = PredictorThread(lambda: predictor).start()
         self.stack.callback(engine.close)
         self.stack.callback(predictor.open.set)
-        served = ServedPredictor("desk", engine, 1_700_000_000, "abc123def456", DOES[predictor.task])
+        tokenizer = make_tokenizer(self.folder / "tokenizer")
+        served = ServedPredictor("desk", tokenizer, engine, 1_700_000_000, "abc123def456", DOES[predictor.task])
         lines: list[str] = []
         app = build_app({"desk": served}, settings or Serve(), api_key_sha256=key_sha256, log=lines.append)
         url = self.stack.enter_context(listening(app))
@@ -187,6 +189,6 @@ class Predicting:
 
 
 @pytest.fixture
-def predicting() -> Iterator[Predicting]:
+def predicting(tmp_path: Path) -> Iterator[Predicting]:
     with contextlib.ExitStack() as stack:
-        yield Predicting(stack)
+        yield Predicting(stack, tmp_path)

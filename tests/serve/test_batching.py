@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from setsail.base.errors import ModelError, SetsailError, UserError
 from setsail.serve.batching import Job, PredictorThread
-from setsail.tasks.prediction import Predictor, Question
+from setsail.tasks.prediction import Answer, Predictor, Question
 
 from .toy_predictors import ToyPredictor
 
@@ -84,6 +85,32 @@ def test_a_question_that_fails_ends_its_own_job_alone(
     assert labels(fine) == ["a"] and labels(other) == ["c", "d"]
     assert isinstance(wrong.future.exception(), kind) and wrong.failed_at == 1
     assert labels(thread.submit(questions("still here"))) == ["here"]
+
+
+class Crowded(ToyPredictor):
+    """A predictor for which two questions at once are too many, as memory may be."""
+
+    def answers(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        if len(questions) > 1:
+            raise MemoryError("planted-prompt")
+        return super().answers(questions)
+
+
+def test_a_fault_of_a_batch_that_does_not_come_again_is_logged() -> None:
+    toy, said = Crowded(), []
+    thread = PredictorThread(lambda: toy, said.append).start()
+    try:
+        assert labels(thread.submit(questions("a b", "c d", "e f"))) == ["b", "d", "f"]
+        # Answers leave before the line is written; the next job is taken after it.
+        assert labels(thread.submit(questions("g h"))) == ["h"]
+        assert len(said) == 1 and said[0].startswith("a batch of 3 questions failed, and none of them alone: Memory")
+        assert "planted" not in said[0] and "test_batching.py" in said[0]
+        with pytest.raises(ZeroDivisionError):
+            thread.submit(questions("bad", "i j")).future.result()
+        assert labels(thread.submit(questions("k l"))) == ["l"]
+        assert len(said) == 1
+    finally:
+        thread.close()
 
 
 def test_closing_ends_what_waits_and_refuses_what_comes(thread: PredictorThread, toy: ToyPredictor) -> None:

@@ -111,7 +111,7 @@ def test_the_log_has_a_line_per_request_and_no_secrets(locked: Running, capfd: p
     locked.wait_for_line(4)
     assert len(locked.lines) == 4
     assert locked.lines[0].startswith(f"POST {CHAT} 200 tokens=32+32 seconds=0.")
-    assert locked.lines[0].endswith(" lineage=abc123def456")
+    assert locked.lines[0].endswith(" lineage=abc123def456 key=environment")
     written = "\n".join([*locked.lines, *capfd.readouterr()])
     assert "planted" not in written
 

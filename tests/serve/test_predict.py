@@ -34,10 +34,11 @@ Resting = Callable[[str], Running]
 
 
 @pytest.fixture(scope="module")
-def resting() -> Iterator[Resting]:
+def resting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resting]:
     """One server of each task for all tests that leave nothing behind."""
+    folder = tmp_path_factory.mktemp("resting")
     with contextlib.ExitStack() as stack:
-        yield functools.cache(lambda task: Predicting(stack).start(ToyPredictor(task)))
+        yield functools.cache(lambda task: Predicting(stack, folder).start(ToyPredictor(task)))
 
 
 def predictions(server: Running, body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -317,7 +318,7 @@ def test_a_fault_ends_one_request_and_says_nothing_of_its_text(predicting: Predi
     server.wait_for_line(4)
     assert "planted" not in "\n".join(server.lines) and "ZeroDivisionError" in server.lines[0]
     assert server.lines[2].startswith("POST /predict 200 tokens=1+0 seconds=")
-    assert server.lines[2].endswith("lineage=abc123def456")
+    assert server.lines[2].endswith("lineage=abc123def456 key=-")
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Bearer {KEY}x"])

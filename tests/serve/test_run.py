@@ -49,17 +49,19 @@ print("left", flush=True)
 
 PREDICTING = """
 import sys, threading
+from pathlib import Path
 from serve.toy_predictors import DOES, ToyPredictor
 from setsail.base.recipe import Serve
 from setsail.serve.batching import PredictorThread
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import serve
+from setsail.tokens.tokenizer import load
 
 settings = Serve.model_validate_json(sys.argv[2])
 toy = ToyPredictor(at_once=1, seconds=0.2)
 engine = PredictorThread(lambda: toy).start()
 threading.Thread(target=lambda: toy.asked.wait() and print("asked", flush=True), daemon=True).start()
-models = {"desk": ServedPredictor("desk", engine, 0, "abc", DOES["classify"])}
+models = {"desk": ServedPredictor("desk", load(Path(sys.argv[1])), engine, 0, "abc", DOES["classify"])}
 serve(models, settings, on_listening=lambda url: print(url, flush=True))
 print("left", flush=True)
 """

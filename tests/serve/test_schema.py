@@ -159,7 +159,6 @@ def test_an_unknown_field_is_a_422_with_the_nearest_name(server: Running) -> Non
     ("field", "harmless", "wanted"),
     [
         ("functions", [], [{"name": "f"}]),
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("logit_bias", {}, {"5": 1}),
         ("store", False, True),
         ("function_call", "none", "auto"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,7 +26,8 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data.row import read_rows
 from setsail.models.plain_reader import load_plain
-from setsail.serve.client import Client
+from setsail.serve.client import Client, ClientError
+from setsail.serve.keys import add_key
 from setsail.stages import training
 from setsail.stages.beginning import begin
 from setsail.stages.evaluating import evaluate_run
@@ -255,6 +257,34 @@ def test_many_clients_at_once_hear_what_one_hears(port: Path) -> None:
     assert [line["probability"] for line in together] == pytest.approx(
         [line["probability"] for line in alone], abs=1e-5
     )
+
+
+def test_the_command_serves_two_runs_behind_keys(port: Path, tmp_path: Path) -> None:
+    desk, second, file = port / "runs" / "desk", tmp_path / "second", tmp_path / "keys.json"
+    shutil.copytree(desk, second, symlinks=True)
+    recipe = (second / "recipe.yaml").read_text("utf-8")
+    (second / "recipe.yaml").write_text(recipe.replace("name: desk", "name: second"), encoding="utf-8")
+    secret = add_key(file, "shop", scopes=["predict"])
+    command = [sys.executable, "-m", "setsail", "serve", str(desk), str(second), "--port", "0", "--keys", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            with pytest.raises(ClientError, match="an API key is needed"), Client(address) as client:
+                client.models()
+            with Client(address, api_key=secret) as client:
+                assert [model["id"] for model in client.models()] == ["desk", "second"]
+                lines = [client.predict({"inputs": "refund my order", "model": name}) for name in ("desk", "second")]
+                assert lines[0] == lines[1] == client.predict({"inputs": "refund my order"})
+        finally:
+            server.terminate()
+            said = server.communicate(timeout=60)[1]
+    assert "POST /predict 200" in said and said.count(" key=shop") == 4 and secret not in said
+
+
+def test_two_runs_of_one_name_are_refused(port: Path) -> None:
+    with pytest.raises(UserError, match="two runs are called desk"):
+        serve_run(port / "runs" / "desk", port / "runs" / "desk", port=0)
 
 
 def test_an_engine_of_models_that_converse_is_refused(port: Path) -> None:

@@ -6,9 +6,11 @@ name; if it does not return, the final name is as it was before.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +87,32 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         beside.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def write_private(path: Path, content: str) -> None:
+    """Replaces a small file as a whole, readable by its owner only; one that is there keeps its owner and its mode."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if path.exists():
+                _look_like(path, descriptor)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+
+
+def _look_like(path: Path, descriptor: int) -> None:
+    """Gives an open file the owner and mode of another, as far as we may."""
+    known = path.stat()
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, known.st_uid, known.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(known.st_mode))
 
 
 def publish_folder(draft: Path, final: Path) -> None:

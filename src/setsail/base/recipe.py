@@ -189,10 +189,16 @@ class Check(Part):
 
 
 class Serve(Part):
-    """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429."""
+    """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429.
+
+    `keys` is a key file of `setsail keys`, and `audit` a file that gets a line for each request; both are found from
+    where the server is started.
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    keys: str | None = None
+    audit: str | None = None
     engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
     slots: PositiveInt = 8
     queue: Annotated[int, Field(ge=0)] = 64

@@ -21,7 +21,8 @@ class GenerationRequest:
     """One prompt, already rendered to ids, and how to go on from it.
 
     `temperature` 0 is greedy. The same `seed` gives the same tokens on one engine at one concurrency; None draws a new
-    one. `num_logprobs` asks for that many of the likeliest tokens beside each chosen one (0: none at all).
+    one. `num_logprobs` asks for that many of the likeliest tokens beside each chosen one (0: none at all). With a
+    `grammar` (GBNF, rule `root`) the answer is a text of it, or the beginning of one where `max_tokens` cut it.
 
     Raises: UserError when a value is out of its range.
     """
@@ -33,6 +34,7 @@ class GenerationRequest:
     seed: int | None = None
     stop_ids: tuple[int, ...] = ()
     num_logprobs: int = 0
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -77,9 +79,10 @@ class Engine(Protocol):
 
     name: str
     context: int
+    takes_grammars: bool
 
     def submit(self, request_id: int, request: GenerationRequest) -> None:
-        """Queue a request. Raises: UserError when the prompt does not fit into the context."""
+        """Queue a request. Raises: UserError when the prompt does not fit into the context, or no grammar is taken."""
         ...
 
     def cancel(self, request_id: int) -> None:
@@ -98,6 +101,12 @@ class TextEngine(Protocol):
     def tokenize(self, text: str) -> list[int]: ...
 
     def apply_template(self, messages: list[dict[str, str]]) -> str: ...
+
+
+def refuse_grammar(engine: str, request: GenerationRequest) -> None:
+    """Raises: UserError for a request with a grammar, at an engine that takes none."""
+    if request.grammar is not None:
+        raise UserError(f"the {engine} engine takes no grammar here", hint='use the "llamacpp" engine')
 
 
 def fit_to_context(request: GenerationRequest, context: int, num_tokens: int | None = None) -> GenerationRequest:

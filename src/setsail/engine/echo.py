@@ -15,7 +15,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from setsail.base.errors import ModelError
-from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context
+from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context, refuse_grammar
 from setsail.engine.slots import Slots
 
 
@@ -39,6 +39,7 @@ class EchoEngine:
     """Echoes up to `slots` requests at once, one token of each per step; the rest wait in order."""
 
     name = "echo"
+    takes_grammars = False
 
     def __init__(self, settings: EchoSettings, *, context: int, slots: int) -> None:
         self.context = context
@@ -47,6 +48,7 @@ class EchoEngine:
         self._next_step = 0.0
 
     def submit(self, request_id: int, request: GenerationRequest) -> None:
+        refuse_grammar(self.name, request)
         self._slots.add(request_id, fit_to_context(request, self.context))
 
     def cancel(self, request_id: int) -> None:
@@ -99,7 +101,7 @@ class EchoEngine:
         return events
 
 
-def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -> EchoEngine:
+def open_engine(model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False) -> EchoEngine:
     """An echo engine with the settings of the file `model`."""
     try:
         settings = EchoSettings(**json.loads(model.read_text(encoding="utf-8")))

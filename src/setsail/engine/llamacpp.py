@@ -22,6 +22,7 @@ class LlamaCppEngine:
     """A server with as many slots as ours; its own queue is never used."""
 
     name = "llamacpp"
+    takes_grammars = True
 
     def __init__(self, server: LlamaServer, *, context: int, slots: int, num_tokens: int) -> None:
         self.context = context
@@ -75,7 +76,9 @@ class LlamaCppEngine:
         return generation
 
 
-def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -> LlamaCppEngine:
+def open_engine(
+    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+) -> LlamaCppEngine:
     """An engine with a GGUF file.
 
     Raises: ModelError for a file that is damaged or of an architecture that llama.cpp does not read.

@@ -3,8 +3,9 @@
 The server streams text, and says nothing of a token after which the text ends within a character: of the three tokens
 of one Chinese character only the last one arrives. Here the lost ones are found again, from the character's own
 tokenization when that fits, else by asking for them once more. The invariant: the ids that are handed on, appended to
-the prompt, are what the model has seen. The server also ends at the file's end-of-generation tokens, whatever
-`stop_ids` says.
+the prompt, are what the model has seen. A grammar cannot be taken up in the middle of an answer: there the lost tokens
+are asked for by the whole answer once more, with the same seed. The server also ends at the file's end-of-generation
+tokens, whatever `stop_ids` says.
 """
 
 from __future__ import annotations
@@ -42,12 +43,18 @@ class Generation:
         self._seed = secrets.randbits(32) if self.request.seed is None else self.request.seed
         while self._end is None:
             self._num_counted = self._num_lost = 0
-            self.server.complete(self._body(self._num_left, stream=True), self._on_chunk)
-            if self._num_lost:
+            self.server.complete(self._body(self._num_left, stream=True, **self._grammar), self._on_chunk)
+            if self._num_lost and self.request.grammar:
+                self._ask_for_all()
+            elif self._num_lost:
                 self._ask_again(self._num_lost)
         if self._end.reason != "stop":
             self._release()
         self.emit(self._end)
+
+    @property
+    def _grammar(self) -> dict[str, str]:
+        return {"grammar": self.request.grammar} if self.request.grammar else {}
 
     @property
     def _num_left(self) -> int:
@@ -109,8 +116,20 @@ class Generation:
         return ids[:-1] if len(ids) == num_lost + 1 and ids[-1] == last_id else None
 
     def _ask_again(self, num_tokens: int) -> None:
-        answers: list[dict[str, Any]] = []
         body = self._body(num_tokens, stream=False, verbose=True, return_tokens=True)
+        self._take_answer(body, num_known=0)
+
+    def _ask_for_all(self) -> None:
+        """The whole answer once more; what is known of it already must be its beginning."""
+        known, self._ids = self._ids, []
+        body = self._body(self._num_left, stream=False, verbose=True, return_tokens=True, **self._grammar)
+        self._ids = known
+        self._take_answer(body, num_known=len(known))
+        if self._end is None:
+            self._end = Finished("length")
+
+    def _take_answer(self, body: dict[str, Any], *, num_known: int) -> None:
+        answers: list[dict[str, Any]] = []
         self.server.complete(body, lambda chunk: answers.append(chunk) or False)
         if self._end is not None and self._end.reason != "length":
             return
@@ -120,7 +139,10 @@ class Generation:
             return
         at_end = answers[-1]["choices"][0]["finish_reason"] == "stop"
         token_ids = answers[-1]["__verbose"]["tokens"]
-        for token_id in token_ids[:-1] if at_end else token_ids:
+        if num_known and token_ids[:num_known] != self._ids:
+            self._end = Finished("error", "llama.cpp did not give the same answer twice")
+            return
+        for token_id in token_ids[num_known:-1] if at_end else token_ids[num_known:]:
             self._take(self._look_up(token_id))
         if self._end is None and at_end:
             self._end = Finished("stop")

@@ -1,7 +1,8 @@
 """OpenVINO GenAI reading a GGUF file itself: continuous batching on a CPU, no torch, no conversion.
 
 Prompts go in as token ids and tokens come out as ids, so the library's own tokenizer is never used. Building one from
-a vocabulary of 49,152 words takes half of the time to load, hence the four-word stand-in. The library knows a limit
+a vocabulary of 49,152 words takes half of the time to load, hence the four-word stand-in; grammars need the vocabulary,
+and with them the stand-in holds it, but none of the merges. The library knows a limit
 neither on requests nor on the length of a prompt: both are kept here. Log-probabilities are those of the chosen token
 only.
 """
@@ -21,15 +22,29 @@ import openvino_genai as genai
 from openvino_genai.py_openvino_genai import GenerationHandle
 
 from setsail.base.errors import ModelError, UserError
-from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context
+from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context, refuse_grammar
 from setsail.engine.gguf_limits import read_limits
 from setsail.engine.registry import OPENVINO_ARCHITECTURES
 from setsail.engine.slots import Slots
+from setsail.models import gguf_file
 
 # Faster than the library's defaults (bf16 and int8 in the cache) and closer to the weights in the file.
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 BLOCK_TOKENS = 32
 STEP_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Words:
+    """A vocabulary as GGUF holds it, and the token that ends a text."""
+
+    tokens: list[bytes]
+    kinds: list[int]
+    end: int
+
+
+# The library fails on a vocabulary without a control token.
+FEW_WORDS = Words([b"a", b"b", b"ab", b"end"], [*[int(gguf.TokenType.NORMAL)] * 3, int(gguf.TokenType.CONTROL)], end=3)
 
 
 @dataclass(frozen=True)
@@ -44,14 +59,23 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(
-        self, pipeline: genai.ContinuousBatchingPipeline, *, context: int, slots: int, num_tokens: int
+        self,
+        pipeline: genai.ContinuousBatchingPipeline,
+        *,
+        context: int,
+        slots: int,
+        num_tokens: int,
+        takes_grammars: bool = False,
     ) -> None:
         self.context = context
+        self.takes_grammars = takes_grammars
         self._pipeline = pipeline
         self._num_tokens = num_tokens
         self._slots = Slots(slots, self._start)
 
     def submit(self, request_id: int, request: GenerationRequest) -> None:
+        if not self.takes_grammars:
+            refuse_grammar(self.name, request)
         self._slots.add(request_id, fit_to_context(request, self.context, self._num_tokens))
 
     def cancel(self, request_id: int) -> None:
@@ -100,7 +124,9 @@ class OpenVinoEngine:
         return events
 
 
-def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -> OpenVinoEngine:
+def open_engine(
+    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+) -> OpenVinoEngine:
     """An engine with a GGUF file.
 
     Raises: ModelError for a file that is damaged or of an architecture that the library does not read.
@@ -118,13 +144,20 @@ def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -
     # One block more a slot than fits, since a request may begin a block that it does not fill.
     scheduler.num_kv_blocks = slots * (-(-context // BLOCK_TOKENS) + 1)
     scheduler.enable_prefix_caching = True
+    words = _words(model) if grammars else FEW_WORDS
     properties = PRECISION | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
-        pipeline = genai.ContinuousBatchingPipeline(str(model), _stand_in(), scheduler, "CPU", **properties)
+        pipeline = genai.ContinuousBatchingPipeline(str(model), _stand_in(words), scheduler, "CPU", **properties)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ModelError(f"OpenVINO cannot load it: {reason}", place=str(model), hint="use llamacpp") from error
-    return OpenVinoEngine(pipeline, context=context, slots=slots, num_tokens=limits.num_tokens)
+    return OpenVinoEngine(
+        pipeline,
+        context=context,
+        slots=slots,
+        num_tokens=limits.num_tokens,
+        takes_grammars=words is not FEW_WORDS,
+    )
 
 
 def _config(request: GenerationRequest) -> genai.GenerationConfig:
@@ -141,6 +174,8 @@ def _config(request: GenerationRequest) -> genai.GenerationConfig:
         config.eos_token_id = request.stop_ids[0]
     else:
         config.ignore_eos = True
+    if request.grammar is not None:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=request.grammar)
     config.logprobs = 1 if request.num_logprobs else 0
     try:
         config.validate()
@@ -149,18 +184,27 @@ def _config(request: GenerationRequest) -> genai.GenerationConfig:
     return config
 
 
-def _stand_in() -> genai.Tokenizer:
+def _words(model: Path) -> Words:
+    """A file's own vocabulary, where it is one whose tokens are bytes in GPT-2's alphabet; else the few words."""
+    metadata = gguf_file.read(model).metadata
+    kinds = metadata.get("tokenizer.ggml.token_type")
+    if metadata.get("tokenizer.ggml.model") != "gpt2" or kinds is None:
+        return FEW_WORDS
+    words = [word.encode("utf-8", "surrogateescape") for word in metadata["tokenizer.ggml.tokens"]]
+    return Words(words, list(kinds), int(metadata.get("tokenizer.ggml.eos_token_id", len(words) - 1)))
+
+
+def _stand_in(words: Words) -> genai.Tokenizer:
     with tempfile.TemporaryDirectory(prefix="setsail-") as folder:
         path = Path(folder, "stand-in.gguf")
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre("default")
-        writer.add_token_list(["a", "b", "ab", "end"])
-        # The library fails on a vocabulary without a control token.
-        writer.add_token_types([*[gguf.TokenType.NORMAL] * 3, gguf.TokenType.CONTROL])
+        writer.add_token_list(words.tokens)
+        writer.add_token_types(words.kinds)
         writer.add_token_merges(["a b"])
-        writer.add_bos_token_id(3)
-        writer.add_eos_token_id(3)
+        writer.add_bos_token_id(words.end)
+        writer.add_eos_token_id(words.end)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

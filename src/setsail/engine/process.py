@@ -64,6 +64,7 @@ class EngineProcess:
         slots: int,
         *,
         threads: int | None = None,
+        grammars: bool = False,
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -71,8 +72,10 @@ class EngineProcess:
         self.model = model
         self.context = context
         self.slots = slots
+        self.takes_grammars = False  # known when it is ready
         self.failure: SetsailError | None = None
         self._threads = threads
+        self._grammars = grammars
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -260,6 +263,7 @@ class EngineProcess:
     def _supervise(self) -> None:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
+        arguments += ["--grammars"] if self._grammars else []
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():
@@ -271,7 +275,8 @@ class EngineProcess:
 
     def _receive(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            self.name, self.context = message["ready"]["name"], message["ready"]["context"]
+            ready = message["ready"]
+            self.name, self.context, self.takes_grammars = ready["name"], ready["context"], ready["grammars"]
             return self._change("ready")
         if "failed" in message:
             self.failure = _read_failure(message["failed"])

@@ -51,8 +51,12 @@ def choose(model: Path) -> Choice:
     return Choice("llamacpp", f"{why}; llama.cpp may")
 
 
-def open_engine(name: str, model: Path, *, context: int, slots: int, threads: int | None = None) -> Engine:
+def open_engine(
+    name: str, model: Path, *, context: int, slots: int, threads: int | None = None, grammars: bool = False
+) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
+
+    With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
 
     Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
     """
@@ -62,4 +66,4 @@ def open_engine(name: str, model: Path, *, context: int, slots: int, threads: in
         raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
-    return opener(model, context=context, slots=slots, threads=threads)
+    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars)

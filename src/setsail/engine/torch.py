@@ -16,7 +16,8 @@ from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
 from setsail.base import device as base_device
-from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context
+from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context, refuse_grammar
+from setsail.engine.grammar import Grammars, Matcher, open_grammars
 from setsail.engine.slots import Slots
 from setsail.models.load import load_gguf_model, load_model
 
@@ -28,6 +29,7 @@ class _Running:
     request: GenerationRequest
     cache: DynamicCache
     generator: torch.Generator
+    matcher: Matcher | None
     next_ids: tuple[int, ...]
     num_emitted: int = 0
 
@@ -37,12 +39,18 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: PreTrainedModel, *, context: int, slots: int) -> None:
+    def __init__(self, model: PreTrainedModel, *, context: int, slots: int, grammars: Grammars | None = None) -> None:
         self.context = min(context, getattr(model.config, "max_position_embeddings", context))
         self._model = model
+        self._grammars = grammars
+        self.takes_grammars = grammars is not None
         self._slots = Slots(slots, self._start)
 
     def submit(self, request_id: int, request: GenerationRequest) -> None:
+        if self._grammars is None:
+            refuse_grammar(self.name, request)
+        else:
+            self._grammars.check(request)
         self._slots.add(request_id, fit_to_context(request, self.context, self._model.config.vocab_size))
 
     def cancel(self, request_id: int) -> None:
@@ -64,7 +72,8 @@ class TorchEngine:
 
     def _start(self, _: int, request: GenerationRequest) -> _Running:
         generator = torch.Generator().manual_seed(secrets.randbits(32) if request.seed is None else request.seed)
-        return _Running(request, DynamicCache(config=self._model.config), generator, request.prompt_ids)
+        matcher = self._grammars.matcher(request) if self._grammars and request.grammar else None
+        return _Running(request, DynamicCache(config=self._model.config), generator, matcher, request.prompt_ids)
 
     @torch.inference_mode()
     def _step(self, request_id: int, running: _Running) -> list[Event]:
@@ -72,9 +81,12 @@ class TorchEngine:
         input_ids_1T = torch.tensor([running.next_ids], device=self._model.device)
         output = self._model(input_ids_1T, past_key_values=running.cache, use_cache=True, logits_to_keep=1)
         logits_V = output.logits[0, -1].float().cpu()
-        token_id = choose(logits_V, request, running.generator)
+        allowed_V = logits_V if running.matcher is None else logits_V + running.matcher.bias(len(logits_V))
+        token_id = choose(allowed_V, request, running.generator)
         if token_id in request.stop_ids:
             return [self._slots.end(request_id, "stop")]
+        if running.matcher is not None:
+            running.matcher.take(token_id)
         running.next_ids = (token_id,)
         running.num_emitted += 1
         events: list[Event] = [(request_id, _token(token_id, logits_V, request.num_logprobs))]
@@ -83,7 +95,7 @@ class TorchEngine:
         return events
 
 
-def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -> TorchEngine:
+def open_engine(model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False) -> TorchEngine:
     """An engine with a Hugging Face folder or a GGUF file, in the format that this machine computes best.
 
     Raises: ModelError when it cannot be read.
@@ -93,7 +105,8 @@ def open_engine(model: Path, *, context: int, slots: int, threads: int | None) -
     dtype = base_device.compute_dtype()
     loaded = load_gguf_model(model, dtype) if model.is_file() else load_model(model, dtype=dtype)
     nn.Module.to(loaded, base_device.device())
-    return TorchEngine(loaded, context=context, slots=slots)
+    masks = open_grammars(model, loaded.config.vocab_size) if grammars else None
+    return TorchEngine(loaded, context=context, slots=slots, grammars=masks)
 
 
 def choose(logits_V: torch.Tensor, request: GenerationRequest, generator: torch.Generator) -> int:

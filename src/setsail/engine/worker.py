@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--grammars", action="store_true")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -44,13 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
     threading.Thread(target=_read_input, args=(inbox,), daemon=True).start()
     try:
         engine = open_engine(
-            options.name, options.model, context=options.context, slots=options.slots, threads=options.threads
+            options.name,
+            options.model,
+            context=options.context,
+            slots=options.slots,
+            threads=options.threads,
+            grammars=options.grammars,
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])
         # Not by returning: a half-built library or the reading thread may hold up an orderly end for ever.
         os._exit(1)
-    _send(pipe, [{"ready": {"name": engine.name, "context": engine.context}}])
+    ready = {"name": engine.name, "context": engine.context, "grammars": engine.takes_grammars}
+    _send(pipe, [{"ready": ready}])
     Worker(engine, inbox, pipe).serve()
     return 0
 

@@ -7,6 +7,7 @@ and errors, Host, key, closed door; so an unknown caller learns nothing, not eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,14 +17,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from setsail.base.recipe import Serve
-from setsail.serve import generated, predict_routes, routes
-from setsail.serve.errors import ApiError
+from setsail.serve import predict_routes, routes, token_routes
+from setsail.serve.audit import Audit
 from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
+from setsail.serve.keyring import Keyring
 from setsail.serve.page_files import page_files, send_page_file
 from setsail.serve.predictors import LivePredictor
 from setsail.serve.schema import ChatBody, CompletionBody
-from setsail.serve.service import Live, Served, Service
+from setsail.serve.service import Served, Service, unsupported
 
 OPEN = frozenset({"/health"})
 # Where models answer; one that cannot says which of these it can.
@@ -37,16 +39,20 @@ def build_app(
     api_key_sha256: str | None,
     log: Callable[[str], None] = log_to_stderr,
 ) -> Starlette:
-    """The HTTP face of `models`, the first one the chat page's; `app.state.service` is its running state.
+    """The HTTP face of `models`; `app.state.service` is its running state.
 
-    Either all of them write, or there is one predictor, which has no chat page.
+    The chat page is that of the first one that converses; where none does, `GET /` says how they are asked.
     """
     service = Service(models, settings)
-    predictor = next((model for model in service.models.values() if isinstance(model, LivePredictor)), None)
-    page = page_files() if predictor is None else {}
+    service.keys = Keyring(Path(settings.keys), log) if settings.keys else None
+    audit = Audit(Path(settings.audit)) if settings.audit else None
+    predictors = [model for model in service.models.values() if isinstance(model, LivePredictor)]
+    page = page_files() if len(predictors) < len(service.models) else {}
     table: list[tuple[str, str, ASGIApp]] = [
-        *(("POST", path, target) for path, target in _answering(service, predictor).items()),
-        *([] if predictor is None else [("GET", "/", predict_routes.about(predictor))]),
+        *(("POST", path, target) for path, target in _answering(service).items()),
+        ("POST", "/tokenize", token_routes.tokenize(service)),
+        ("POST", "/detokenize", token_routes.detokenize(service)),
+        *([] if page else [("GET", "/", predict_routes.about(predictors))]),
         ("GET", "/v1/models", routes.list_models(service)),
         ("GET", "/v1/models/{name:path}", routes.show_model(service)),
         ("GET", "/health", routes.health()),
@@ -58,9 +64,9 @@ def build_app(
     app = Starlette(
         routes=[_route(method, path, target) for method, path, target in table],
         middleware=[
-            Middleware(Edge, service=service, figures=figures, log=log),
+            Middleware(Edge, service=service, figures=figures, log=log, audit=audit),
             Middleware(HostGuard, loopback=is_loopback(settings.host)),
-            Middleware(KeyGuard, key_sha256=api_key_sha256, open_paths=OPEN | frozenset(page)),
+            Middleware(KeyGuard, key_sha256=api_key_sha256, keys=service.keys, open_paths=OPEN | frozenset(page)),
             Middleware(DoorGuard, service=service),
         ],
         # Errors pass through to `Edge`, which has one shape for all of them.
@@ -71,27 +77,23 @@ def build_app(
     return app
 
 
-def _answering(service: Service, predictor: LivePredictor | None) -> dict[str, ASGIApp]:
-    """What stands at each of `ANSWERING`."""
-    able: dict[str, ASGIApp] = (
-        predict_routes.able_routes(service, predictor)
-        if predictor is not None
-        else {
-            "/predict": generated.write_for_inputs(service),
-            "/v1/chat/completions": routes.generate(service, ChatBody),
-            "/v1/completions": routes.generate(service, CompletionBody),
-        }
-    )
-    return {path: able.get(path) or _refuse(path, service.models, list(able)) for path in ANSWERING}
+def _answering(service: Service) -> dict[str, ASGIApp]:
+    """What stands at each of `ANSWERING`; where no model can answer, what says so before a body is read."""
+    able: dict[str, ASGIApp] = {
+        "/predict": predict_routes.predict(service),
+        "/v1/chat/completions": routes.generate(service, "/v1/chat/completions", ChatBody),
+        "/v1/completions": routes.generate(service, "/v1/completions", CompletionBody),
+        "/v1/embeddings": predict_routes.embeddings(service),
+        "/v1/rerank": predict_routes.rerank(service),
+    }
+    return {path: able[path] if any(service.answering(path)) else _refuse(path, service) for path in ANSWERING}
 
 
-def _refuse(path: str, models: Mapping[str, Live], able: list[str]) -> ASGIApp:
+def _refuse(path: str, service: Service) -> ASGIApp:
     """An address of the API at which models of this kind have nothing to say."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        what = ", ".join(f"{name} is {model.served.does}" for name, model in models.items())
-        hint = f"use POST {' or '.join(able)}"
-        raise ApiError(404, f"{path} is not answered here: {what}", code="unsupported_route", param="model", hint=hint)
+        raise unsupported(path, list(service.models.values()))
 
     return route
 

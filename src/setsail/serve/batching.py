@@ -8,6 +8,7 @@ and a question that cannot be answered ends its own job only.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Literal
 
 from setsail.base.errors import SetsailError
+from setsail.serve.errors import fault_of
 from setsail.tasks.prediction import Answer, Predictor, Question
 
 State = Literal["starting", "ready", "failed", "closed"]
@@ -52,8 +54,10 @@ Batch = list[tuple[Job, int]]  # the job and the number of its question
 class PredictorThread:
     """A predictor that is loaded and asked in a thread of its own, many jobs' questions in one batch."""
 
-    def __init__(self, load: Callable[[], Predictor]) -> None:
+    def __init__(self, load: Callable[[], Predictor], say: Callable[[str], None] | None = None) -> None:
+        """`say` is told of a fault of a whole batch that none of its questions brings about alone."""
         self._load = load
+        self._say = say or _say_to_stderr
         self._loaded: Future[Predictor] = Future()
         self._jobs: deque[Job] = deque()
         self._lock = threading.Condition()
@@ -112,7 +116,7 @@ class PredictorThread:
             self._state = "ready" if self._state == "starting" else self._state
         self._loaded.set_result(predictor)
         while batch := self._next_batch(predictor.at_once):
-            _answer(predictor, batch)
+            _answer(predictor, batch, self._say)
 
     def _next_batch(self, most: int) -> Batch:
         """Up to `most` questions, one of each job in turn; nothing when the thread is to end."""
@@ -137,24 +141,31 @@ def _in_turn(jobs: Sequence[Job], most: int) -> Batch:
     return batch[:most]
 
 
-def _answer(predictor: Predictor, batch: Batch) -> None:
+def _answer(predictor: Predictor, batch: Batch, say: Callable[[str], None]) -> None:
     try:
         answers = predictor.answers([job.questions[number] for job, number in batch])
         answered = list(zip(batch, answers, strict=True))
-    except Exception:  # told below, to whoever asked: alone, the question that cannot be answered fails again
-        for job, number in batch:
-            _answer_alone(predictor, job, number)
+    except Exception as error:  # told below, to whoever asked: alone, the question that cannot be answered fails again
+        faults = [_answer_alone(predictor, job, number) for job, number in batch]
+        if not any(faults):
+            say(f"a batch of {len(batch)} questions failed, and none of them alone: {fault_of(error)}")
         return
     for (job, _), answer in answered:
         job.take(answer)
 
 
-def _answer_alone(predictor: Predictor, job: Job, number: int) -> None:
+def _answer_alone(predictor: Predictor, job: Job, number: int) -> bool:
+    """Whether the question failed."""
     if job.future.done():
-        return
+        return False
     try:
         (answer,) = predictor.answers([job.questions[number]])
     except Exception as error:  # handed to whoever asked
         job.fail(error, at=number)
-    else:
-        job.take(answer)
+        return True
+    job.take(answer)
+    return False
+
+
+def _say_to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

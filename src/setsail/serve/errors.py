@@ -6,6 +6,8 @@ What is not here: deciding to refuse (schema, gate, prompt, guard do that) and w
 from __future__ import annotations
 
 import json
+import traceback
+from pathlib import Path
 
 from setsail.base.errors import EXIT_USER_INPUT, SetsailError
 
@@ -43,6 +45,13 @@ class ApiError(SetsailError):
 
     def json(self) -> bytes:
         return json.dumps(self.body(), ensure_ascii=True).encode()
+
+
+def fault_of(error: Exception) -> str:
+    """What kind of error of ours happened and where; without its message, which may hold a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} at {places}"
 
 
 def shown(value: object) -> str:

@@ -18,6 +18,7 @@ from setsail.serve.service import Live
 from setsail.serve.wire import send_body
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+MODELS = "/v1/models/"
 OTHER = "other"  # every address that is none of ours
 
 
@@ -43,7 +44,7 @@ class Figures:
 
     def count(self, path: str, status: int, note: Note, seconds: float) -> None:
         """Counts a request that has ended."""
-        known = path if path in self._paths else OTHER
+        known = self._known(path)
         self._requests.labels(known, str(status)).inc()
         self._seconds.labels(known).observe(seconds)
         if note.model:
@@ -51,6 +52,12 @@ class Figures:
             self._written.labels(note.model).inc(note.num_tokens)
             if note.first_token_seconds is not None:
                 self._first.labels(note.model).observe(note.first_token_seconds)
+
+    def _known(self, path: str) -> str:
+        """The address as the API has it: names of models make no series of their own."""
+        if path.startswith(MODELS) and path != MODELS:
+            return f"{MODELS}{{name}}"
+        return path if path in self._paths else OTHER
 
     def text(self) -> bytes:
         """All of them as Prometheus reads them."""

@@ -6,21 +6,18 @@ import asyncio
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from setsail.base.errors import UserError
-from setsail.base.recipe import Serve
 from setsail.serve.answers import usage
 from setsail.serve.errors import ApiError
 from setsail.serve.gate import Ticket
 from setsail.serve.generation import Generation
 from setsail.serve.models import LiveModel
-from setsail.serve.note import NOTE, Note
+from setsail.serve.note import Note
 from setsail.serve.predict_schema import PredictBody
 from setsail.serve.prompt import asked_request
-from setsail.serve.schema import read_body
 from setsail.serve.service import Service
-from setsail.serve.wire import read_body as read_bytes
 from setsail.serve.wire import send_json, supervise
 from setsail.tasks.prediction import Fields, Line, filled_text, written_line
 
@@ -32,45 +29,41 @@ class Asked:
     model: LiveModel
     fields: Fields
     param: str
-    settings: Serve
     ticket: Ticket
+    note: Note
 
-    async def written(self) -> tuple[Line, int, int]:
-        """The line that is said, and the tokens that were read and written for it. Raises `ApiError`."""
+    async def written(self) -> Line:
+        """The line that is said; what is read and written for it is noted as it happens. Raises `ApiError`."""
         try:
             text = filled_text(self.fields)
-            request = await asyncio.to_thread(asked_request, self.model.served, text, self.settings)
+            request = await asyncio.to_thread(asked_request, self.model.served, text, self.model.settings)
         except (UserError, ApiError) as error:
             code = error.code if isinstance(error, ApiError) else "invalid_value"
             raise ApiError(400, error.message, code=code, param=self.param, hint=error.hint) from None
+        self.note.num_prompt = (self.note.num_prompt or 0) + len(request.prompt_ids)
         generation = Generation(self.model, request, self.ticket, stop=())
+        output = ""
         async with aclosing(generation.pieces()) as pieces:
-            output = "".join([piece.text async for piece in pieces])
-        line = written_line(self.fields, output, stopped=generation.finish_reason == "stop")
-        return line, len(request.prompt_ids), generation.num_tokens
+            async for piece in pieces:
+                output += piece.text
+                self.note.num_tokens += len(piece.tokens)
+        return written_line(self.fields, output, stopped=generation.finish_reason == "stop")
 
 
-def write_for_inputs(service: Service) -> ASGIApp:
-    """`POST /predict`, where a model writes."""
-
-    async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        body = read_body(PredictBody, await read_bytes(scope, receive))
-        model = service.model(body.model or next(iter(service.models)))
-        assert isinstance(model, LiveModel), "a server has predictors, or models that write"
-        note: Note = scope[NOTE]
-        note.asks(model.served.name, model.served.lineage)
-        inputs = _inputs(body, most=model.gate.slots + model.gate.queue)
-        with ExitStack() as places:
-            asked = []
-            for number, fields in enumerate(inputs):
-                ticket = model.enter()
-                places.callback(ticket.release)
-                asked.append(Asked(model, fields, f"inputs[{number}]", service.settings, ticket))
-            seconds = service.settings.deadline_seconds
-            work = _answer(asked, note, send)
-            await supervise(work, receive, seconds=seconds, time_is_up=service.time_is_up)
-
-    return route
+async def write_for_inputs(
+    service: Service, model: LiveModel, body: PredictBody, *, note: Note, receive: Receive, send: Send
+) -> None:
+    """Answers `POST /predict`, where a model writes."""
+    inputs = _inputs(body, most=model.gate.slots + model.gate.queue)
+    with ExitStack() as places:
+        asked = []
+        for number, fields in enumerate(inputs):
+            ticket = model.enter()
+            places.callback(ticket.release)
+            asked.append(Asked(model, fields, f"inputs[{number}]", ticket, note))
+        seconds = service.settings.deadline_seconds
+        work = _answer(asked, note, send)
+        await supervise(work, receive, seconds=seconds, time_is_up=service.time_is_up)
 
 
 def _inputs(body: PredictBody, *, most: int) -> tuple[Fields, ...]:
@@ -91,7 +84,5 @@ async def _answer(asked: list[Asked], note: Note, send: Send) -> None:
             tasks = [group.create_task(each.written()) for each in asked]
     except ExceptionGroup as failed:  # one request has one answer: the first of its inputs that failed
         raise failed.exceptions[0] from None
-    found = [task.result() for task in tasks]
-    note.num_prompt, note.num_tokens = sum(read for _, read, _ in found), sum(made for _, _, made in found)
-    answer = {"model": asked[0].model.served.name, "usage": usage(note.num_prompt, note.num_tokens)}
-    await send_json(send, {**answer, "predictions": [line for line, _, _ in found]})
+    answer = {"model": asked[0].model.served.name, "usage": usage(note.num_prompt or 0, note.num_tokens)}
+    await send_json(send, {**answer, "predictions": [task.result() for task in tasks]})

@@ -41,6 +41,7 @@ class Generation:
         try:
             await self._ticket.turn()
             await self._model.wake()
+            self._model.refuse_grammar(self.request)
             async for piece in self._pieces_of_the_engine():
                 yield piece
         finally:

@@ -1,25 +1,25 @@
 """What stands before every route: the log and last net, the Host check, the key, and the closed door while leaving.
 
 Pure ASGI, because Starlette's BaseHTTPMiddleware hides it when a client leaves. The invariant: nothing but the open
-addresses is answered without the key, and no request's text, key or query reaches the log.
+addresses is answered without a key, and no request's text, key or query reaches the log.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from setsail.serve.errors import ApiError
+from setsail.serve.audit import Audit
+from setsail.serve.errors import ApiError, fault_of
 from setsail.serve.figures import Figures
+from setsail.serve.keyring import Keyring
+from setsail.serve.keys import ENVIRONMENT, hash_of
 from setsail.serve.note import NOTE, Note
 from setsail.serve.service import Service
 from setsail.serve.wire import ClientLeft, header, send_error
@@ -62,11 +62,20 @@ def printable(text: str) -> str:
 class Edge:
     """The outermost layer: counts every request, answers every error in OpenAI's shape, writes the access log."""
 
-    def __init__(self, app: ASGIApp, service: Service, figures: Figures, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        service: Service,
+        figures: Figures,
+        *,
+        log: Callable[[str], None],
+        audit: Audit | None = None,
+    ) -> None:
         self._app = app
         self._service = service
         self._figures = figures
         self._log = log
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,7 +100,7 @@ class Edge:
             if not status:
                 await send_error(watched_send, _refusal(error), receive)
         except Exception as error:  # the last net of the process: a fault of ours ends one request only
-            self._log(_fault(error))
+            self._log(f"fault: {fault_of(error)}")
             if not status:
                 await send_error(watched_send, ApiError(500, "this is a fault of the server", code="internal_error"))
         finally:
@@ -99,6 +108,18 @@ class Edge:
             seconds = time.monotonic() - started_at
             self._figures.count(scope["path"], status or CLIENT_LEFT, note, seconds)
             self._log(_line(scope, status or CLIENT_LEFT, note, seconds))
+            self._write_audit(scope, status or CLIENT_LEFT, note, seconds)
+
+    def _write_audit(self, scope: Scope, status: int, note: Note, seconds: float) -> None:
+        if self._audit is None:
+            return
+        asked = {"key": note.key or None, "method": printable(scope["method"]), "path": printable(scope["path"])}
+        answered = {"status": status, "model": note.model or None, "lineage": note.lineage or None}
+        counts = {"prompt_tokens": note.num_prompt, "written_tokens": note.num_tokens, "seconds": round(seconds, 3)}
+        try:
+            self._audit.write(**asked, **answered, **counts)
+        except OSError as error:
+            self._log(f"a line of the audit is lost: {error.strerror}")
 
 
 def _refusal(error: ApiError | HTTPException) -> ApiError:
@@ -114,14 +135,8 @@ def _refusal(error: ApiError | HTTPException) -> ApiError:
 def _line(scope: Scope, status: int, note: Note, seconds: float) -> str:
     tokens = f"{note.num_prompt}+{note.num_tokens}" if note.num_prompt is not None else "-"
     where = f"{printable(scope['method'])} {printable(scope['path'])}"
-    return f"{where} {status} tokens={tokens} seconds={seconds:.3f} lineage={printable(note.lineage) or '-'}"
-
-
-def _fault(error: Exception) -> str:
-    """Where an error of ours happened; without its message, which may hold a prompt."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-    return f"fault: {type(error).__name__} at {places}"
+    whose = f"lineage={printable(note.lineage) or '-'} key={note.key or '-'}"
+    return f"{where} {status} tokens={tokens} seconds={seconds:.3f} {whose}"
 
 
 class HostGuard:
@@ -142,25 +157,50 @@ class HostGuard:
 
 
 class KeyGuard:
-    """Every address but the open ones needs `Authorization: Bearer KEY`; checked before the body is read."""
+    """Every address but the open ones needs `Authorization: Bearer KEY`; checked before the body is read.
 
-    def __init__(self, app: ASGIApp, key_sha256: str | None, open_paths: frozenset[str]) -> None:
+    The key of the environment opens everything; one of the key file what its scopes and limits let it, and it is
+    charged with the tokens of each request.
+    """
+
+    def __init__(self, app: ASGIApp, key_sha256: str | None, keys: Keyring | None, open_paths: frozenset[str]) -> None:
         self._app = app
         self._key_sha256 = key_sha256
+        self._keys = keys
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._key_sha256 is not None and scope["path"] not in self._open_paths:
-            self._check(header(scope, b"authorization") or b"", self._key_sha256)
-        await self._app(scope, receive, send)
+        guarded = self._key_sha256 is not None or self._keys is not None
+        if scope["type"] != "http" or not guarded or scope["path"] in self._open_paths:
+            return await self._app(scope, receive, send)
+        note: Note = scope[NOTE]
+        given = _bearer(header(scope, b"authorization") or b"")
+        if self._keys is None or self._is_the_environments(given):
+            self._check(given)
+            note.key = ENVIRONMENT
+            return await self._app(scope, receive, send)
+        key = self._keys.key_of(given)
+        note.key = key.name
+        self._keys.admit(key, scope["path"])
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._keys.charge(key, (note.num_prompt or 0) + note.num_tokens)
 
-    def _check(self, authorization: bytes, key_sha256: str) -> None:
-        scheme, _, key = authorization.partition(b" ")
-        given = hashlib.sha256(key.strip()).hexdigest()
-        if not (hmac.compare_digest(given, key_sha256) and scheme.lower() == b"bearer"):
+    def _is_the_environments(self, given: bytes) -> bool:
+        return self._key_sha256 is not None and hmac.compare_digest(hash_of(given), self._key_sha256)
+
+    def _check(self, given: bytes) -> None:
+        if not self._is_the_environments(given):
             hint = "send the header Authorization: Bearer <key>"
-            wrong = "the API key is wrong" if authorization else "an API key is needed"
+            wrong = "the API key is wrong" if given else "an API key is needed"
             raise ApiError(401, wrong, code="invalid_api_key", hint=hint)
+
+
+def _bearer(authorization: bytes) -> bytes:
+    """The key in a header; nothing where there is none, or the scheme is another."""
+    scheme, _, key = authorization.partition(b" ")
+    return key.strip() if scheme.lower() == b"bearer" else b""
 
 
 class DoorGuard:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from setsail.base.errors import SetsailError
+from setsail.base.recipe import Serve
 from setsail.engine.contract import Finished, GenerationRequest, Token
 from setsail.engine.process import EngineProcess, Submission
 from setsail.serve.errors import ApiError
@@ -40,6 +41,12 @@ class ServedModel:
     task: str = "chat"
     system: str = ""
     does: str = "a language model: it writes text"
+    settings: Serve | None = None  # its own, where several runs are served
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The addresses at which it answers."""
+        return ("/v1/chat/completions", "/v1/completions", "/predict")
 
 
 def enter_gate(gate: Gate) -> Ticket:
@@ -57,9 +64,10 @@ def enter_gate(gate: Gate) -> Ticket:
 class LiveModel:
     """A served model with what changes while it runs; used from one event loop."""
 
-    def __init__(self, served: ServedModel, slots: int, queue: int) -> None:
+    def __init__(self, served: ServedModel, settings: Serve) -> None:
         self.served = served
-        self.gate = Gate(slots, queue)
+        self.settings = served.settings or settings
+        self.gate = Gate(self.settings.slots, self.settings.queue)
         self._starting: asyncio.Task[object] | None = None
         self._probing: asyncio.Task[bool] | None = None
         self._last_event_at = -_FRESH_SECONDS
@@ -98,6 +106,14 @@ class LiveModel:
         except SetsailError as error:
             message = f"the engine of {self.served.name} could not be started: {error.message}"
             raise ApiError(503, message, code="engine_down") from None
+
+    def refuse_grammar(self, request: GenerationRequest) -> None:
+        """Raises `ApiError` 400 when the request asks for a grammar and the engine, which runs, takes none."""
+        engine = self.served.engine
+        if request.grammar is not None and engine.state == "ready" and not engine.takes_grammars:
+            message = f"response_format: the engine {engine.name} of {self.served.name} cannot hold answers to it"
+            hint = "serve with --engine llamacpp, or leave response_format out"
+            raise ApiError(400, message, code="unsupported_field", param="response_format", hint=hint)
 
     def submit(self, request: GenerationRequest, on_event: Callable[[Token | Finished], None]) -> Submission:
         """Sends a request to the engine; `on_event` is called on the event loop."""

@@ -10,10 +10,11 @@ NOTE = "setsail.note"  # where it stands in a request's scope
 
 @dataclass
 class Note:
-    """Counts, the model that was asked, and when the first token of the answer was there."""
+    """Counts, the name of the key, the model that was asked, and when the first token of the answer was there."""
 
     num_prompt: int | None = None
     num_tokens: int = 0
+    key: str = ""
     model: str = ""
     lineage: str = ""
     first_token_seconds: float | None = None

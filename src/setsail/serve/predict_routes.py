@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from setsail.base.errors import UserError
 from setsail.serve.answers import Json
 from setsail.serve.errors import ApiError
+from setsail.serve.generated import write_for_inputs
+from setsail.serve.models import LiveModel
 from setsail.serve.note import NOTE, Note
 from setsail.serve.predict_schema import EmbeddingsBody, PredictBody, RerankBody
 from setsail.serve.predictors import LivePredictor
@@ -62,34 +64,43 @@ class Call(Generic[BodyT]):
         return {**more, "model": self.model.served.name, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
 
 
-def able_routes(service: Service, model: LivePredictor) -> dict[str, ASGIApp]:
-    """The addresses at which such a model answers."""
-    made = {
-        "/predict": _route(service, PredictBody, _predict),
-        "/v1/embeddings": _route(service, EmbeddingsBody, _embeddings),
-        "/v1/rerank": _route(service, RerankBody, _rerank),
-    }
-    return {path: made[path] for path in model.served.paths}
+def predict(service: Service) -> ASGIApp:
+    """`POST /predict`: what a predictor says, or what a model writes."""
+    return _route(service, "/predict", PredictBody, _predict)
 
 
-def about(model: LivePredictor) -> ASGIApp:
-    """`GET /`, where a model that converses has its chat page: what this one does, and how it is asked."""
+def embeddings(service: Service) -> ASGIApp:
+    """`POST /v1/embeddings`."""
+    return _route(service, "/v1/embeddings", EmbeddingsBody, _embeddings)
+
+
+def rerank(service: Service) -> ASGIApp:
+    """`POST /v1/rerank`."""
+    return _route(service, "/v1/rerank", RerankBody, _rerank)
+
+
+def about(models: Sequence[LivePredictor]) -> ASGIApp:
+    """`GET /`, where models that converse have their chat page: what these do, and how they are asked."""
+    each = [
+        {"model": served.name, "does": served.does, "post_to": served.paths, "example": served.example}
+        for served in (model.served for model in models)
+    ]
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        served = model.served
-        told = {"model": served.name, "does": served.does, "post_to": served.paths, "example": served.example}
-        await send_body(send, encode(told))
+        await send_body(send, encode(each[0] if len(each) == 1 else {"models": each}))
 
     return route
 
 
-def _route(service: Service, kind: type[BodyT], answer: Callable[[Call[BodyT]], Awaitable[Json]]) -> ASGIApp:
+def _route(service: Service, path: str, kind: type[BodyT], answer: Callable[[Call[BodyT]], Awaitable[Json]]) -> ASGIApp:
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         body = read_body(kind, await read_bytes(scope, receive))
-        model = service.model(body.model or next(iter(service.models)))
-        assert isinstance(model, LivePredictor), "a server has predictors, or models that write"
+        model = service.model_at(path, body.model)
         note: Note = scope[NOTE]
         note.asks(model.served.name, model.served.lineage)
+        if isinstance(model, LiveModel):
+            assert isinstance(body, PredictBody), "a model that writes answers at no other address of these"
+            return await write_for_inputs(service, model, body, note=note, receive=receive, send=send)
         ticket = model.enter()
 
         async def work() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from setsail.base.errors import UserError
+from setsail.base.recipe import Serve
 from setsail.serve.batching import PredictorThread
 from setsail.serve.errors import ApiError
 from setsail.serve.gate import Gate, Ticket
 from setsail.serve.models import enter_gate
 from setsail.tasks.prediction import Answer, Predictor, Question
+from setsail.tokens.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class ServedPredictor:
     """What `build_app` is given for a predictor, whose thread has been started; `does` says what it is and does."""
 
     name: str
+    tokenizer: Tokenizer
     engine: PredictorThread
     created: int
     lineage: str
     does: str
     description: str = ""
+    settings: Serve | None = None  # its own, where several runs are served
 
     @property
     def predictor(self) -> Predictor:
@@ -58,9 +62,10 @@ class LivePredictor:
 
     asleep = False
 
-    def __init__(self, served: ServedPredictor, slots: int, queue: int) -> None:
+    def __init__(self, served: ServedPredictor, settings: Serve) -> None:
         self.served = served
-        self.gate = Gate(slots, queue)
+        self.settings = served.settings or settings
+        self.gate = Gate(self.settings.slots, self.settings.queue)
 
     @property
     def state(self) -> str:

@@ -7,6 +7,7 @@ invariant: no text costs more tokenising than about one context's worth, however
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from setsail.base.errors import UserError
@@ -14,6 +15,7 @@ from setsail.base.recipe import Serve
 from setsail.base.tool_calls import calls_in, write_answer, write_tools
 from setsail.engine.contract import GenerationRequest
 from setsail.serve.errors import ApiError, shown
+from setsail.serve.json_schema import grammar_of, grammar_of_any_object
 from setsail.serve.models import ServedModel
 from setsail.serve.schema import ChatBody, ChatMessage, CompletionBody
 from setsail.tokens.render import Rendered, render, render_text
@@ -27,11 +29,30 @@ _SLACK_TOKENS = 16
 
 def chat_request(model: ServedModel, body: ChatBody, settings: Serve) -> GenerationRequest:
     """A conversation as the engine wants it. Raises `ApiError` 400 when it does not fit or the template refuses it."""
+    rendered = chat_prompt(model, body)
+    stop_ids = {rendered.stop_id, *model.tokenizer.eos_ids}
+    return replace(_request(model, body, rendered.ids, stop_ids, settings), grammar=_grammar(body))
+
+
+def chat_prompt(model: ServedModel, body: ChatBody) -> Rendered:
+    """A conversation as the model reads it. Raises `ApiError` 400 where it is too long or the template refuses it."""
     messages = _with_tools(body)
     refuse_overlong(model, [message["content"] for message in messages], param="messages")
-    rendered = _rendered(lambda: render(model.tokenizer, messages, generation_prompt=True), param="messages")
-    stop_ids = {rendered.stop_id, *model.tokenizer.eos_ids}
-    return _request(model, body, rendered.ids, stop_ids, settings)
+    return _rendered(lambda: render(model.tokenizer, messages, generation_prompt=True), param="messages")
+
+
+def text_prompt(model: ServedModel, text: str, *, param: str = "text") -> Rendered:
+    """A text to go on with, as the model reads it. Raises `ApiError` 400 where it is too long."""
+    refuse_overlong(model, [text], param=param)
+    return _rendered(lambda: render_text(model.tokenizer, text, generation_prompt=True), param=param)
+
+
+def _grammar(body: ChatBody) -> str | None:
+    """What the answer must keep to. Raises `ApiError` 400 for a schema that cannot be kept to."""
+    if not body.is_json or body.response_format is None:
+        return None
+    wanted = body.response_format.json_schema
+    return grammar_of_any_object() if wanted is None else grammar_of(wanted.schema_)
 
 
 def _with_tools(body: ChatBody) -> list[dict[str, str]]:
@@ -59,8 +80,7 @@ def completion_request(model: ServedModel, body: CompletionBody, settings: Serve
     """
     text = body.prompt
     if isinstance(text, str):
-        refuse_overlong(model, [text], param="prompt")
-        rendered = _rendered(lambda: render_text(model.tokenizer, text, generation_prompt=True), param="prompt")
+        rendered = text_prompt(model, text, param="prompt")
         return _request(model, body, rendered.ids, {rendered.stop_id, *model.tokenizer.eos_ids}, settings)
     num_known = model.tokenizer.num_tokens
     unknown = next((token_id for token_id in text if token_id >= num_known), None)

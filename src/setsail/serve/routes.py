@@ -42,13 +42,13 @@ class Call:
     service: Service
 
 
-def generate(service: Service, kind: type[ChatBody] | type[CompletionBody]) -> ASGIApp:
+def generate(service: Service, path: str, kind: type[ChatBody] | type[CompletionBody]) -> ASGIApp:
     """`POST /v1/chat/completions` or `/v1/completions`, streaming or not."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
         body = read_body(kind, await read_bytes(scope, receive))
-        model = service.model(body.model)
-        assert isinstance(model, LiveModel), "a server has predictors, or models that write"
+        model = service.model_at(path, body.model)
+        assert isinstance(model, LiveModel), "predictors do not answer here"
         note: Note = scope[NOTE]
         note.asks(model.served.name, model.served.lineage)
         ticket = model.enter()
@@ -70,7 +70,7 @@ def generate(service: Service, kind: type[ChatBody] | type[CompletionBody]) -> A
 
 async def _begin(call: Call) -> tuple[Generation, ChatShape | TextShape]:
     """The prompt rendered and checked (in a thread, tokenising takes a while), and the shape of the answer."""
-    served, settings, body = call.model.served, call.service.settings, call.body
+    served, settings, body = call.model.served, call.model.settings, call.body
     request: GenerationRequest
     if isinstance(body, ChatBody):
         request = await asyncio.to_thread(chat_request, served, body, settings)
@@ -181,6 +181,7 @@ def _describe(model: Live) -> Json:
         "state": model.state,
         "ready": model.state == "ready",
         "context": served.context,
+        "paths": list(served.paths),
         "lineage": served.lineage,
         "description": served.description,
     }

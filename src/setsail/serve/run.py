@@ -59,11 +59,11 @@ def _close(models: Mapping[str, Served]) -> None:
 
 def refuse_open_door(settings: Serve, api_key_sha256: str | None) -> None:
     """Raises `UserError` when other machines could use the server without a key."""
-    if api_key_sha256 is None and not is_loopback(settings.host):
+    if api_key_sha256 is None and settings.keys is None and not is_loopback(settings.host):
         raise UserError(
             f"serving on {settings.host} lets other machines in, and there is no API key",
             place="serve.host",
-            hint="set an API key, or use --host 127.0.0.1",
+            hint="make one (setsail keys add NAME, then --keys keys.json), or use --host 127.0.0.1",
         )
 
 
@@ -116,6 +116,8 @@ async def _serve(
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaving
+        if service.keys is not None:
+            service.keys.save()
         # Here and not only behind the loop: threads that wait for an engine would keep the loop from ending.
         await asyncio.to_thread(_close, {name: model.served for name, model in service.models.items()})
 

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from setsail.base.errors import did_you_mean
 from setsail.serve.errors import ApiError, shown
-from setsail.serve.schema_part import LONGEST_NAME, MOST_TOOLS, Part, Tool, ToolCall
+from setsail.serve.schema_part import LONGEST_NAME, MOST_TOOLS, Part, ResponseFormat, Tool, ToolCall
 
 MOST_STOPS = 4
 LONGEST_STOP = 500
@@ -39,7 +39,7 @@ _NOT_HERE: dict[str, tuple[object, ...]] = {
     "prediction": (),
     "prompt_cache_key": (),
     "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
+    "response_format": ({"type": "text"},),  # of plain completions
     "safety_identifier": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
@@ -179,6 +179,7 @@ class ChatBody(Sampling):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     tools: Annotated[tuple[Tool, ...], BeforeValidator(many), Field(max_length=MOST_TOOLS)] = ()
     tool_choice: Literal["none", "auto"] = "auto"
+    response_format: ResponseFormat | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=LARGEST_MAX_TOKENS)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
@@ -192,7 +193,17 @@ class ChatBody(Sampling):
         names = [tool.function.name for tool in self.tools]
         if len(set(names)) < len(names):
             raise PydanticCustomError("together", "two tools have one name")
+        if self.is_json and (self.stop or self.offered_tools):
+            beside = "stop" if self.stop else "tools"
+            raise PydanticCustomError(
+                "together", "response_format beside {beside} is not supported", {"beside": beside}
+            )
         return self
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the answer must be JSON."""
+        return self.response_format is not None and self.response_format.type != "text"
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:

@@ -1,10 +1,10 @@
-"""The strict parts of a request that have no place among the bodies themselves: tools, and calls of tools."""
+"""The strict parts of a request that have no place among the bodies themselves: tools, calls, formats of answers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from setsail.base.tool_calls import Call, read_call
@@ -56,6 +56,29 @@ class CalledFunction(Part):
         except (ValueError, RecursionError):
             raise PydanticCustomError("together", "arguments must be the JSON text of an object") from None
         return value
+
+
+class JsonSchema(Part):
+    """A JSON schema by a name, as OpenAI has it; it is kept to whatever `strict` says."""
+
+    name: Annotated[str, Field(max_length=LONGEST_NAME)] = ""
+    description: str | None = None
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class ResponseFormat(Part):
+    """What an answer must be: any text, any JSON object, or JSON that is valid by a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _the_schema_is_there_when_it_is_meant(self) -> ResponseFormat:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            wrong = "needs json_schema" if self.json_schema is None else "takes no json_schema"
+            raise PydanticCustomError("together", "type {type} {wrong}", {"type": self.type, "wrong": wrong})
+        return self
 
 
 class ToolCall(Part):

@@ -6,11 +6,12 @@ The invariant: once `drain` was called nothing new is let in, and `num_active` o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from setsail.base.errors import did_you_mean
 from setsail.base.recipe import Serve
 from setsail.serve.errors import ApiError, shown
+from setsail.serve.keyring import Keyring
 from setsail.serve.models import LiveModel, ServedModel
 from setsail.serve.predictors import LivePredictor, ServedPredictor
 
@@ -24,6 +25,7 @@ class Service:
     def __init__(self, models: Mapping[str, Served], settings: Serve) -> None:
         self.settings = settings
         self.models = {name: _alive(model, settings) for name, model in models.items()}
+        self.keys: Keyring | None = None
         self.num_active = 0
         self.draining = False
         self.time_is_up = asyncio.Event()
@@ -36,6 +38,20 @@ class Service:
                 404, message, code="model_not_found", param="model", hint=did_you_mean(name[:200], self.models)
             )
         return self.models[name]
+
+    def model_at(self, path: str, name: str | None) -> Live:
+        """The model called `name`, or without a name the first one, that answers at an address.
+
+        Raises: `ApiError` 404 when there is none of that name, or it does not answer there.
+        """
+        model = self.model(name) if name is not None else next(self.answering(path))
+        if path not in model.served.paths:
+            raise unsupported(path, [model])
+        return model
+
+    def answering(self, path: str) -> Iterator[Live]:
+        """The models that answer at an address."""
+        return (model for model in self.models.values() if path in model.served.paths)
 
     async def is_ready(self) -> bool:
         """Whether every model that has been started answers."""
@@ -59,7 +75,15 @@ class Service:
         return True
 
 
+def unsupported(path: str, models: Sequence[Live]) -> ApiError:
+    """What is told at an address where these models have nothing to say."""
+    what = ", ".join(f"{model.served.name} is {model.served.does}" for model in models)
+    able = dict.fromkeys(path for model in models for path in model.served.paths)
+    hint = f"use POST {' or '.join(able)}"
+    return ApiError(404, f"{path} is not answered here: {what}", code="unsupported_route", param="model", hint=hint)
+
+
 def _alive(model: Served, settings: Serve) -> Live:
     if isinstance(model, ServedPredictor):
-        return LivePredictor(model, settings.slots, settings.queue)
-    return LiveModel(model, settings.slots, settings.queue)
+        return LivePredictor(model, settings)
+    return LiveModel(model, settings)

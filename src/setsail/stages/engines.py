@@ -45,9 +45,10 @@ def context_of(recipe: Recipe) -> int:
     return recipe.serve.context or max(2048, recipe.training.context + recipe.serve.max_tokens)
 
 
-def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None) -> EngineProcess:
+def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, grammars: bool = False) -> EngineProcess:
     """A watched child process with the model, not yet started."""
-    return EngineProcess(file.engine, file.path, context_of(recipe), slots or recipe.serve.slots)
+    num_slots = slots or recipe.serve.slots
+    return EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars)
 
 
 def answer_all(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,10 @@ from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
+from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
+from setsail.serve.keys import hash_of, read_keys
 from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
@@ -83,42 +84,97 @@ def _opened(path: Path) -> tuple[Run, Recipe]:
 
 
 def serve_run(
-    path: Path,
-    *,
+    *paths: Path,
     host: str | None = None,
     port: int | None = None,
     engine: str | None = None,
+    keys: Path | None = None,
+    audit: Path | None = None,
     before_check: bool = False,
+    without_keys: bool = False,
 ) -> int:
-    """Serves until told to leave. The address goes to stdout, the rest to stderr.
+    """Serves one run or several until told to leave. The address goes to stdout, the rest to stderr.
+
+    Host, port, keys and deadlines are the first run's; slots, context and longest answers each run's own.
 
     Raises:
         CheckRefused: the model was not checked, or the check found a breach.
         SystemRefusal: the port is taken.
+        UserError: the key file cannot be used; other machines could come in without a key; two runs have one name.
     """
-    run, recipe = _opened(path)
-    is_predictor = predicts(run, recipe)
-    if not is_predictor:
-        read_run(path)
-    settings = recipe.serve.model_copy(update={k: v for k, v in {"host": host, "port": port}.items() if v is not None})
-    key = read_environment().api_key
-    key_sha256 = hashlib.sha256(key.encode()).hexdigest() if key else None
+    runs = [_opened(path) for path in paths]
+    for run, recipe in runs:
+        if not predicts(run, recipe):
+            read_run(run.path)
+    _refuse_one_name(runs)
+    said: dict[str, object] = {"host": host, "port": port}
+    said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
+    settings = runs[0][1].serve.model_copy(update={name: value for name, value in said.items() if value is not None})
+    settings = settings.model_copy(update={"keys": None, "audit": None}) if without_keys else settings
+    key = None if without_keys else read_environment().api_key
+    key_sha256 = hash_of(key.encode()) if key else None
     refuse_open_door(settings, key_sha256)
+    if settings.keys is not None:
+        read_keys(Path(settings.keys))
+    if settings.audit is not None:
+        Audit(Path(settings.audit))
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
     log = Log()
-    open_models = served_predictor if is_predictor else served_writers
-    models = open_models(run, recipe, engine, log=log, before_check=before_check)
+    models = served_runs(runs, engine, log=log, before_check=before_check)
 
     def listening(address: str) -> None:
         print(address, flush=True)
-        log.say(_what_to_do(address, recipe, models[recipe.name]))
+        for _, recipe in runs:
+            log.say(_what_to_ask(address, recipe, models[recipe.name]))
+        log.say("  stop        Ctrl-C")
 
     serve(models, settings, api_key_sha256=key_sha256, on_listening=listening)
     return EXIT_DONE
 
 
+def _refuse_one_name(runs: Sequence[tuple[Run, Recipe]]) -> None:
+    """Requests choose a model by its name."""
+    found: dict[str, Path] = {}
+    for run, recipe in runs:
+        if recipe.name in found:
+            told = f"two runs are called {recipe.name}: {found[recipe.name]} and {run.path}"
+            raise UserError(told, place="name", hint="serve one of them, or give one another name in its recipe")
+        found[recipe.name] = run.path
+
+
+def served_runs(
+    runs: Sequence[tuple[Run, Recipe]], engine: str | None = None, *, log: Log, before_check: bool = False
+) -> dict[str, Served]:
+    """The models of all runs, in their order; what was opened is closed when a later one cannot be.
+
+    Among several, a base is called after its run, and an engine that was named is that of the models that write.
+    """
+    models: dict[str, Served] = {}
+    write = [run for run, recipe in runs if not predicts(run, recipe)]
+    try:
+        for run, recipe in runs:
+            if run in write:
+                base = "base" if len(runs) == 1 and recipe.name != "base" else f"{recipe.name}/base"
+                opened = served_writers(run, recipe, engine, log=log, before_check=before_check, base_name=base)
+            else:
+                named = None if write else engine
+                opened = served_predictor(run, recipe, named, log=log, before_check=before_check)
+            models |= opened
+    except BaseException:
+        for model in models.values():
+            model.engine.close()
+        raise
+    return models
+
+
 def served_writers(
-    run: Run, recipe: Recipe, engine: str | None = None, *, log: Log, before_check: bool = False
+    run: Run,
+    recipe: Recipe,
+    engine: str | None = None,
+    *,
+    log: Log,
+    before_check: bool = False,
+    base_name: str = "base",
 ) -> dict[str, Served]:
     """The tuned model, and its base on first use."""
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
@@ -126,7 +182,7 @@ def served_writers(
         refuse_unchecked(run, tuned)
     return {
         recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
-        "base": _served(base, recipe, "base", engine, log=log, lazily=True),
+        base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
     }
 
 
@@ -150,11 +206,13 @@ def served_predictor(
     log.say(f"  {recipe.name}: {model.path} by {by} ({DOES[recipe.task]})")
     served = ServedPredictor(
         name=recipe.name,
+        tokenizer=tokenizer_of(model),
         engine=PredictorThread(load).start(),
         created=int(model.path.stat().st_mtime),
         lineage=model.id[:12],
         does=DOES[recipe.task],
         description=f"{recipe.task} by {by}",
+        settings=recipe.serve,
     )
     return {recipe.name: served}
 
@@ -163,7 +221,7 @@ def _served(
     artifact: Artifact, recipe: Recipe, name: str, engine: str | None, *, log: Log, lazily: bool = False
 ) -> ServedModel:
     file = file_to_serve(artifact, recipe, engine)
-    process = open_process(file, recipe)
+    process = open_process(file, recipe, grammars=True)
     model = ServedModel(
         name=name,
         tokenizer=tokenizer_of(artifact),
@@ -175,6 +233,7 @@ def _served(
         start=process.start if lazily else None,
         task=recipe.task,
         system=recipe.data.system or "",
+        settings=recipe.serve,
     )
     if not lazily:
         log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
@@ -182,20 +241,18 @@ def _served(
     return model
 
 
-def _what_to_do(address: str, recipe: Recipe, model: Served) -> str:
+def _what_to_ask(address: str, recipe: Recipe, model: Served) -> str:
     if isinstance(model, ServedPredictor):
-        path, ask = "/predict", model.example
+        path, ask = "/predict", {"model": recipe.name, **model.example}
         api = f"  API         {' '.join(address + each for each in model.paths)}\n"
     else:
         path, ask = "/v1/chat/completions", {"model": recipe.name, "messages": [{"role": "user", "content": "…"}]}
         api = (
             f"  chat page   {address}/\n"
-            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}", or "base")\n'
+            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}", or its base)\n'
         )
     body = json.dumps(ask, ensure_ascii=False)
-    return (
-        f"{api}  try         curl {address}{path} -H 'Content-Type: application/json' -d '{body}'\n  stop        Ctrl-C"
-    )
+    return f"{api}  try         curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
 
 
 @contextmanager
@@ -206,7 +263,7 @@ def served_apart(run: Path, *, engine: str | None = None, before_check: bool = F
     """
     command = [sys.executable, "-m", "setsail", "serve", str(run), "--port", "0", "--host", "127.0.0.1"]
     command += ["--engine", engine] if engine else []
-    command += ["--before-check"] if before_check else []
+    command += ["--without-keys", *(["--before-check"] if before_check else [])]
     with tempfile.TemporaryFile("w+") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=without_key())
         try:

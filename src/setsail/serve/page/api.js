@@ -32,7 +32,9 @@ async function ask(path, options) {
 }
 
 export async function listModels() {
-  return (await (await ask("v1/models")).json()).data;
+  const { data } = await (await ask("v1/models")).json();
+  // A server may have models beside it that do not converse.
+  return data.filter((model) => model.paths.includes("/v1/chat/completions"));
 }
 
 async function* eventsOf(response) {
