@@ -189,6 +189,22 @@ def evaluate(
 
 
 @app.command()
+def compress(
+    run: RunPath,
+    target: Annotated[
+        str | None, typer.Option("--target", help="At most 50MB, or at least 2x the speed.", metavar="TARGET")
+    ] = None,
+    others: Annotated[
+        list[Path] | None, typer.Option("--with", help="Another run on the same data.", metavar="RUN")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold the forms of a model, and smaller models, beside one another on one test, and pick the one that fits."""
+    made = _call("compressing:compress_run", run, others or [], target)
+    print((made / "forms.json").read_text("utf-8") if as_json else made)
+
+
+@app.command()
 def serve(
     runs: Annotated[list[Path], typer.Argument(help="Runs' folders; a request chooses by `model`.", metavar="RUN...")],
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from setsail.base.recipe_compress import Compress, Distil, Prune, refuse_unfit_teacher
 from setsail.base.recipe_data import Data, Server
 from setsail.base.recipe_export import Export, refuse_unfit_export
 from setsail.base.recipe_mix import Mix
@@ -50,7 +51,8 @@ class Training(Part):
     """How weights are learned. `context` is the longest row in tokens, `batch_tokens` a step's size.
 
     `parallel` is for several processes (torchrun): `data`, each holds the whole model; `sharded`, each holds a part of
-    every weight. `mix` has rows of another source learned among the recipe's own.
+    every weight. `mix` has rows of another source learned among the recipe's own. `distil` names a larger model whose
+    student this one is.
     """
 
     epochs: PositiveFloat = 2.0
@@ -64,6 +66,7 @@ class Training(Part):
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     parallel: Literal["data", "sharded"] = "data"
     mix: Mix | None = None
+    distil: Distil | None = None
     watch: Watch = Watch()
 
 
@@ -246,6 +249,8 @@ def _refuse_unfit_for_preference(recipe: Recipe) -> None:
         raise ValueError(f"pairs of answers are for task: chat, not for {recipe.task}: leave finetune.prefer out")
     if recipe.data.overlong != "drop":
         raise ValueError("a pair of which an answer is cut is another pair: set data.overlong: drop")
+    if isinstance(recipe.base, Prune):
+        raise ValueError("a base is pruned by texts, not by pairs: prune in a recipe of its own, and prefer after it")
     if recipe.finetune.mix is not None:
         raise ValueError("pairs of answers are compared, which rows of another kind cannot be: leave finetune.mix out")
 
@@ -277,7 +282,7 @@ class Recipe(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     task: Literal[Conversing, Telling, Searching, Writing] = "chat"
-    base: str | New = "smollm2-135m-instruct"
+    base: str | New | Prune = "smollm2-135m-instruct"
     tokenizer: Tokenizer | None = None
     template: str | None = None
     seed: int = 1
@@ -288,6 +293,7 @@ class Recipe(Part):
     pretrain: Pretrain | None = None
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
+    compress: Compress = Compress()
     check: Check = Check()
     serve: Serve = Serve()
     tune: Tune | None = None
@@ -331,6 +337,7 @@ class Recipe(Part):
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method
             refuse_unfit_pairs(self.task, self.data.overlong, template=self.template, is_new=is_new, method=method)
+        refuse_unfit_teacher(self.task, self.training.distil, prefers=self.finetune.prefer is not None)
         if self.finetune.prefer is not None:
             _refuse_unfit_for_preference(self)
         if self.evaluate.prompted is not None:
@@ -382,4 +389,6 @@ class Recipe(Part):
         """What the base is called."""
         if isinstance(self.base, str):
             return self.base
+        if isinstance(self.base, Prune):
+            return f"{self.base.prune}, pruned"
         return f"new {self.base.new}" + ("" if self.base.kind == "decoder" else f" {self.base.kind}")

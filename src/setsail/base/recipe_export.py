@@ -11,18 +11,19 @@ from pydantic import model_validator
 
 from setsail.base.recipe_part import Part
 
-GGUF_WEIGHTS = ("q8_0", "q4_0", "bf16", "f16")
+GGUF_WEIGHTS = ("q8_0", "q4_0", "bf16", "f16", "mixed")
 ONNX_WEIGHTS = ("f32", "int8")
 
 
 class Export(Part):
     """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served.
 
+    `mixed` has some layers at four bits and the others at eight, as far as `compress.max_loss` allows.
     `format: onnx` is for the tasks of an encoder; its weights are f32 and int8.
     """
 
     format: Literal["gguf", "safetensors", "onnx"] = "gguf"
-    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16", "f32", "int8"], ...] = ("q8_0",)
+    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16", "mixed", "f32", "int8"], ...] = ("q8_0",)
 
     @model_validator(mode="before")
     @classmethod

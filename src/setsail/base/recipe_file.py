@@ -232,15 +232,17 @@ def _explain(error: ValidationError, lines: Lines, path: Path) -> RecipeError:
 
 
 # What pydantic puts into a place for each side of "a name or a mapping".
-_NOT_KEYS = ("str", "New")
+_NOT_KEYS = ("str", "New", "Prune")
 
 
 def _plainest(error: ValidationError) -> Any:
     """The first problem; where a value may be a name or a mapping, the one of what was written."""
     problems = error.errors()
     first = problems[0]
-    is_mapping = first["loc"][-1:] == ("str",) and isinstance(first["input"], dict)
-    return next((other for other in problems if "New" in other["loc"]), first) if is_mapping else first
+    if first["loc"][-1:] != ("str",) or not isinstance(first["input"], dict):
+        return first
+    meant = "Prune" if "prune" in first["input"] else "New"
+    return next((other for other in problems if any(meant in str(part) for part in other["loc"])), first)
 
 
 _EXAMPLES = {
@@ -251,9 +253,11 @@ _EXAMPLES = {
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
-    model: Any = Recipe
+    models: list[Any] = [Recipe]
     for part in path:
-        annotation = model.model_fields[str(part)].annotation
+        annotation = next(
+            model.model_fields[str(part)].annotation for model in models if str(part) in model.model_fields
+        )
         candidates = (annotation, *get_args(annotation))
-        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(model.model_fields)
+        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return [name for model in models for name in model.model_fields]

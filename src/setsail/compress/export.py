@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType
-from gguf.quants import quantize
+from gguf.quants import dequantize, quantize
 from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import PreTrainedConfig
@@ -30,14 +32,16 @@ from setsail.models.pre_tokenizers import IGNORES_MERGES, pre_tokenizer_name
 from setsail.models.safetensors_file import layout_of
 from setsail.models.weights import read_json
 
-Weights = Literal["q8_0", "q4_0", "f16", "bf16"]
+Weights = Literal["q8_0", "q4_0", "f16", "bf16", "mixed"]
 KINDS = {
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
     "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
     "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
     "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+    "mixed": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),  # where no layer is coarser
 }
 # Four bits cost the table of words more than they save: in a 4-bit file these two stay at eight.
+_LAYER = re.compile(r"(?:^blk|\.layers)\.(\d+)\.")
 KEPT_FINER = ("token_embd.weight", "output.weight")
 ALIGNMENT = 32
 
@@ -59,8 +63,19 @@ class _Tensor:
         return (to_neighbours(weight, self.num_heads) if self.num_heads else weight).contiguous().numpy()
 
 
-def export_gguf(folder: Path, out: Path, weights: Weights, *, name: str, licence: str, log: Log) -> Path:
+def export_gguf(
+    folder: Path,
+    out: Path,
+    weights: Weights,
+    *,
+    name: str,
+    licence: str,
+    log: Log,
+    coarser: frozenset[int] = frozenset(),
+) -> Path:
     """Write the HF folder as the GGUF file `out`; each weight is rounded once, from what stands in the folder.
+
+    The matrices of layers that are `coarser` are rounded to four bits.
 
     Raises: ModelError for an architecture, a rope scaling or a tokenizer that GGUF cannot say exactly.
     """
@@ -77,7 +92,7 @@ def export_gguf(folder: Path, out: Path, weights: Weights, *, name: str, licence
     writer.add_quantization_version(2)
     _add_shape(writer, config)
     _add_tokenizer(writer, folder, config)
-    kinds = {tensor.name: _kind_for(tensor, kind) for tensor in tensors}
+    kinds = {tensor.name: _kind_for(tensor.name, tensor.shape, kind, coarser) for tensor in tensors}
     for tensor in tensors:
         num_bytes = _num_bytes(tensor.shape, kinds[tensor.name])
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), num_bytes, kinds[tensor.name])
@@ -243,13 +258,35 @@ def _special_id(token: str, settings: dict[str, Any], tokenizer: Tokenizer, *, c
     return number[0] if isinstance(number, list) else number
 
 
-def _kind_for(tensor: _Tensor, kind: GGMLQuantizationType) -> GGMLQuantizationType:
+def _kind_for(
+    name: str, shape: Sequence[int], kind: GGMLQuantizationType, coarser: frozenset[int] = frozenset()
+) -> GGMLQuantizationType:
     """Vectors stay float32; a row that no block divides stays f16, as other writers of GGUF do."""
-    if len(tensor.shape) < 2:
+    if len(shape) < 2:
         return GGMLQuantizationType.F32
-    if kind == GGMLQuantizationType.Q4_0 and tensor.name in KEPT_FINER:
+    layer = layer_of(name)
+    if layer is not None and layer in coarser:
+        kind = GGMLQuantizationType.Q4_0
+    if kind == GGMLQuantizationType.Q4_0 and name in KEPT_FINER:
         kind = GGMLQuantizationType.Q8_0
-    return kind if tensor.shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16
+    return kind if shape[-1] % GGML_QUANT_SIZES[kind][0] == 0 else GGMLQuantizationType.F16
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a weight belongs to, by its name in GGUF or in a model folder; None for those of no layer.
+
+    >>> layer_of("blk.7.ffn_up.weight"), layer_of("model.layers.7.mlp.up_proj.weight"), layer_of("output.weight")
+    (7, 7, None)
+    """
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
+
+
+def as_stored(weight: np.ndarray, weights: Weights) -> tuple[np.ndarray, int]:
+    """A matrix of some layer as a file of this precision gives it back, in float32, and its bytes there."""
+    kind = _kind_for("", weight.shape, KINDS[weights][0])
+    stored = quantize(weight, kind)
+    return dequantize(stored, kind), stored.nbytes
 
 
 def _num_bytes(shape: tuple[int, ...], kind: GGMLQuantizationType) -> int:

@@ -165,6 +165,32 @@ def new_reader(
     return model.eval()
 
 
+def load_reader(folder: Path, *, dtype: torch.dtype, head: Head = "document") -> PreTrainedModel:
+    """The reader that a folder holds, with its own head; it attends in packed rows.
+
+    Raises: ModelError where weights are missing, as those of a head are in the folder of an encoder alone.
+    """
+    attention.register()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what is missing is judged here
+    weight_files(folder)
+    loaded: Any = AUTO_CLASSES[head].from_pretrained(
+        folder,
+        config=config_to_train(folder),
+        dtype=dtype,
+        attn_implementation=attention.NAME,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    model, report = loaded
+    if report["missing_keys"]:
+        names = sorted(report["missing_keys"])[:3]
+        raise ModelError(f"the folder lacks {names} of a {type(model).__name__}", place=str(folder))
+    return model.eval()
+
+
 def limit_length(folder: Path, context: int) -> None:
     """Says in a saved folder how many tokens a text may have, so that other tools cut where training would."""
     path = folder / "tokenizer_config.json"

@@ -13,6 +13,7 @@ import torch
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ModelError, RecipeError
 from setsail.base.recipe import ENCODER_TASKS, Kind, New
+from setsail.base.run import RUN_FILE, Run
 from setsail.models.load import folder_of, import_base, load_model, resolve_base, save_model
 from setsail.models.new import SpecialIds, derive, describe
 from setsail.models.new import build as build_model
@@ -23,6 +24,7 @@ from setsail.models.shapes import parse_size
 from setsail.models.sources import BaseSource
 from setsail.models.weights import read_json
 from setsail.models.words import build_words
+from setsail.stages.checked import finished_model
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenizer import read_pieces
 from setsail.tokens.shape import with_chosen_template
@@ -35,12 +37,15 @@ LEARNING_RATES = "learning_rates"  # of a new model, by optimizer
 
 
 def make_base(voyage: Voyage, tokenizer: Artifact | None) -> Artifact:
-    """The base model as a Hugging Face folder: one that exists, or a new one for the tokenizer of the recipe's rows."""
+    """The base model as a Hugging Face folder: one that exists, or a new one for the tokenizer of the recipe's rows.
+
+    One that is to be pruned is still whole.
+    """
     base = voyage.recipe.base
     if isinstance(base, New):
         assert tokenizer is not None, "a new base has a tokenizer of its own"
         return _make_small(voyage, base, tokenizer) if base.is_small else _make_new(voyage, base, tokenizer)
-    existing = _take_existing(voyage, base)
+    existing = _take_existing(voyage, base if isinstance(base, str) else base.prune)
     return existing if tokenizer is None else _extend(voyage, existing, tokenizer)
 
 
@@ -50,14 +55,14 @@ def needs_tokenizer(voyage: Voyage) -> bool:
     Raises:
         RecipeError: the recipe asks for one that its base cannot take.
     """
-    base, wanted = voyage.recipe.base, voyage.recipe.tokenizer
+    base, wanted, name = voyage.recipe.base, voyage.recipe.tokenizer, voyage.recipe.base_name
     if isinstance(base, New) or wanted is None:
         return isinstance(base, New)
     if wanted.extend != base or voyage.recipe.task in ENCODER_TASKS:
         raise RecipeError(
-            f"the weights of {base} know their own tokenizer, not another one",
+            f"the weights of {name} know their own tokenizer, not another one",
             place=voyage.loaded.place("tokenizer"),
-            hint=f"tokenizer: {{extend: {base}}} adds tokens to it; base: {{new: 17m}} makes a model for yours",
+            hint=f"tokenizer: {{extend: {name}}} adds tokens to it; base: {{new: 17m}} makes a model for yours",
         )
     return True
 
@@ -78,23 +83,27 @@ def _extend(voyage: Voyage, existing: Artifact, tokenizer: Artifact) -> Artifact
 
 
 def _take_existing(voyage: Voyage, base: str) -> Artifact:
-    """An existing model, its chat template replaced where the recipe names one."""
+    """An existing model, its chat template replaced where the recipe names one; that of a run, where it is checked."""
     recipe = voyage.recipe
-    name = _local(base, voyage.loaded.folder)
+    name = local_path(base, voyage.loaded.folder)
+    stated: dict[str, Any] = {}
+    if (Path(name) / RUN_FILE).is_file():
+        run = Run(Path(name))
+        name, stated = str(finished_model(run).path), {"licence": run.artifact("base", verify=False).metrics["licence"]}
     try:
         source = resolve_base(name)
     except ModelError as error:
         place = voyage.loaded.place("base")
         raise ModelError(f"base {base}: {error.message}", place=place, hint=error.hint) from error
     if recipe.task in ENCODER_TASKS:
-        return _take_encoder(voyage, base, source)
+        return _take_encoder(voyage, base, source, stated)
     template = None if recipe.template is None else read_template(recipe.template, folder=voyage.loaded.folder)
 
     def build(draft: Path) -> Mapping[str, Any]:
         info = import_base(name, draft, voyage.log)
         if template is not None:
             with_chosen_template(load(draft), template).save(draft)
-        return asdict(info)
+        return {**asdict(info), **stated}
 
     spec = StageSpec(
         kind="base",
@@ -105,7 +114,7 @@ def _take_existing(voyage: Voyage, base: str) -> Artifact:
     return make(voyage, spec, build)
 
 
-def _take_encoder(voyage: Voyage, base: str, source: BaseSource) -> Artifact:
+def _take_encoder(voyage: Voyage, base: str, source: BaseSource, stated: Mapping[str, Any]) -> Artifact:
     """An encoder, with the learning rate that its width asks for."""
 
     def build(draft: Path) -> Mapping[str, Any]:
@@ -113,7 +122,7 @@ def _take_encoder(voyage: Voyage, base: str, source: BaseSource) -> Artifact:
             refuse_other_pooling(folder_of(source, voyage.log))
         info = import_encoder(source, draft, voyage.log)
         rate = default_encoder_rate(int(read_json(draft / "config.json").get("hidden_size", 768)))
-        return {**asdict(info), LEARNING_RATES: dict.fromkeys(("adamw", "adam", "muon"), rate)}
+        return {**asdict(info), **stated, LEARNING_RATES: dict.fromkeys(("adamw", "adam", "muon"), rate)}
 
     facts = {"fingerprint": source.fingerprint}
     return make(voyage, StageSpec("base", {"base": base, "task": voyage.recipe.task}, {}, facts), build)
@@ -214,7 +223,7 @@ def tokenizer_of(artifact: Artifact) -> Tokenizer:
     return load(artifact.path)
 
 
-def _local(base: str, folder: Path) -> str:
+def local_path(base: str, folder: Path) -> str:
     """A path of the recipe is relative to the recipe."""
     beside = folder / base
     return str(beside) if beside.exists() else base

@@ -97,7 +97,7 @@ def fitting(voyage: Voyage, reader: Reader, rows: Sequence[Row], texts: Sequence
     return fit
 
 
-def _as_read(parts: Parts, task: str) -> Parts:
+def as_read(parts: Parts, task: str) -> Parts:
     """The rows with the very text that the model reads, which every rung of the ladder reads as well."""
     texts = find_reading(task).texts
     return Parts(**{name: [replace(row, text=texts(row)[0]) for row in rows] for name, rows in vars(parts).items()})
@@ -147,7 +147,7 @@ def _prompted(voyage: Voyage, server: Server, parts: Parts, labels: Sequence[str
     return prompted(ask, parts.train, asked, labels, language=voyage.recipe.language, unclear=unclear)
 
 
-def _classify(classifier: Reader, order: Sequence[int] | None = None) -> Classify:
+def classify_with(classifier: Reader, order: Sequence[int] | None = None) -> Classify:
     """What a saved folder says, its labels in another order where one is given."""
 
     def classify(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -160,24 +160,24 @@ def _classify(classifier: Reader, order: Sequence[int] | None = None) -> Classif
 def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluation:
     recipe, trained = voyage.recipe, forms.trained
     prepare_device(recipe.seed)
-    parts = _as_read(exam.parts(), recipe.task)
+    parts = as_read(exam.parts(), recipe.task)
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     rows = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     classifier = load_plain(trained.path)
     move(classifier.model, device())
     rows = fitting(voyage, classifier, rows, [(row.text,) for row in rows])
 
-    systems: dict[str, Classify] = {"tuned": _classify(classifier)}
+    systems: dict[str, Classify] = {"tuned": classify_with(classifier)}
     making = {"tuned": core_seconds_of(trained)}
     for name, rounded in forms.rounded():
-        systems[name], making[name] = _classify(rounded), forms.core_seconds
+        systems[name], making[name] = classify_with(rounded), forms.core_seconds
     for name, model in exam.others("finetune").items():
         other = load_plain(model.path)
         move(other.model, device())
         if set(other.labels) != set(classifier.labels):
             raise exam.unlike(f"the labels {', '.join(other.labels[:8])}", ", ".join(classifier.labels[:8]))
         order = [other.labels.index(label) for label in classifier.labels]
-        systems[name], making[name] = _classify(other, order), core_seconds_of(model)
+        systems[name], making[name] = classify_with(other, order), core_seconds_of(model)
     below = _rungs(voyage, parts, forms.base, classifier)
     with voyage.log.progress("ladder", len(below)) as progress:
         for name, make_rung in below.items():

@@ -16,6 +16,7 @@ from setsail.engine.registry import choose
 from setsail.stages.base import tokenizer_of
 from setsail.tokens.render import Rendered
 
+PLAIN = "q8_0"  # of a base whose tuned model has a precision of its own
 SLOTS = 32  # answers at once where nobody waits for a single one
 
 
@@ -30,8 +31,8 @@ class ModelFile:
 
 def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
     """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen."""
-    first = artifact.path / f"model-{recipe.export.weights[0]}.gguf"
-    path = first if first.name in artifact.manifest.files else artifact.path
+    files = [f"model-{weights}.gguf" for weights in (recipe.export.weights[0], PLAIN)]
+    path = next((artifact.path / name for name in files if name in artifact.manifest.files), artifact.path)
     wanted = engine or recipe.serve.engine
     if wanted != "auto":
         return ModelFile(path, wanted, "you named it")

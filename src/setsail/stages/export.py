@@ -15,6 +15,7 @@ from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
 from setsail.models.weights import SIDE_FILES, weights_sha256
 from setsail.stages.base import tokenizer_of
+from setsail.stages.precision import MIXED, PLAIN, coarser_layers
 from setsail.stages.stage import StageSpec, Voyage, make
 
 
@@ -33,17 +34,25 @@ def make_merged(voyage: Voyage, base: Artifact, trained: Artifact) -> Artifact:
     return make(voyage, StageSpec("merged", {}, {"base": base, "trained": trained}, {}), build)
 
 
-def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Artifact:
-    """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of the model."""
-    asked = cast(tuple[Weights, ...], voyage.recipe.export.weights)
-    weights = asked if kind == "gguf" else asked[:1]
+def make_gguf(
+    voyage: Voyage, model: Artifact, *, kind: str, licence: str, precision: Artifact | None = None
+) -> Artifact:
+    """A model's GGUF files, one for each entry of `export.weights`; each is proved to be one rounding of the model.
+
+    `precision` says which layers of a mixed file are coarser; without one, as of a base, its place is taken by q8_0.
+    """
+    exported = cast(tuple[Weights, ...], voyage.recipe.export.weights)
+    asked = exported if kind == "gguf" else exported[:1]
+    weights: list[Weights] = [PLAIN if name == MIXED and precision is None else name for name in asked]
+    coarser = frozenset[int]() if precision is None else coarser_layers(precision)
 
     def build(draft: Path) -> Mapping[str, Any]:
         metrics: dict[str, Any] = {}
         for name in weights:
             file = draft / gguf_name(name)
             title = f"{voyage.recipe.name} {name}"
-            export_gguf(model.path, file, name, name=title, licence=licence, log=voyage.log)
+            layers = coarser if name == MIXED else frozenset[int]()
+            export_gguf(model.path, file, name, name=title, licence=licence, log=voyage.log, coarser=layers)
             off = verify_single_rounding(model.path, file)
             if off:
                 raise CheckRefused(
@@ -59,7 +68,8 @@ def make_gguf(voyage: Voyage, model: Artifact, *, kind: str, licence: str) -> Ar
         write_modelfile(draft / "Modelfile", gguf=gguf_name(weights[0]), tokenizer=tokenizer_of(model), licence=licence)
         return metrics
 
-    return make(voyage, StageSpec(kind, {"weights": list(weights)}, {"model": model}, {}), build)
+    parents = {"model": model, **({} if precision is None else {"precision": precision})}
+    return make(voyage, StageSpec(kind, {"weights": list(weights)}, parents, {}), build)
 
 
 def gguf_name(weights: str) -> str:

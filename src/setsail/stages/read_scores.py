@@ -60,17 +60,17 @@ def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluati
     recipe, trained = voyage.recipe, forms.trained
     prepare_device(recipe.seed)
     predictor = predictor_of(trained)
-    parts = _as_text(exam.parts()) if predictor.task == "grade" else exam.parts()
+    parts = as_text(exam.parts()) if predictor.task == "grade" else exam.parts()
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
     rows = fitting(voyage, predictor.reader, chosen, [predictor.reading.texts(row) for row in chosen])
-    systems: dict[str, Say] = {"tuned": partial(_said, voyage, predictor)}
+    systems: dict[str, Say] = {"tuned": partial(said_with, voyage, predictor)}
     making = {"tuned": core_seconds_of(trained)}
     for name, model in exam.others("finetune").items():
         other = predictor_of(model)
         if other.task != predictor.task:
             raise exam.unlike(f"the task {other.task}", predictor.task)
-        systems[name], making[name] = partial(_said, voyage, other), core_seconds_of(model)
+        systems[name], making[name] = partial(said_with, voyage, other), core_seconds_of(model)
     if recipe.evaluate.prompted is not None:
         voyage.log.say("  evaluate.prompted is left out: it says one label, and these texts may have several")
     rungs = dict(_RUNGS[predictor.task](voyage, parts, forms.base, predictor))
@@ -84,7 +84,7 @@ def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluati
             progress.advance()
     for name, model in forms.rounded():
         rounded = ReadingPredictor(model, predictor.task, predictor.reading, num_end=predictor.num_end, at_once=1)
-        systems[name], making[name] = partial(_said, voyage, rounded), forms.core_seconds
+        systems[name], making[name] = partial(said_with, voyage, rounded), forms.core_seconds
     settings = recipe.evaluate
     plan = Plan(num_samples=settings.samples, resamples=settings.resamples, seed=recipe.seed)
     return evaluate_said(
@@ -99,14 +99,15 @@ def _evaluate(voyage: Voyage, exam: Exam, forms: Forms, draft: Path) -> Evaluati
     )
 
 
-def _as_text(parts: Parts) -> Parts:
+def as_text(parts: Parts) -> Parts:
     """The rows with their texts as one, which the cheaper rungs read."""
     return Parts(
         **{name: [replace(row, text="\n".join(contents(row))) for row in rows] for name, rows in vars(parts).items()}
     )
 
 
-def _said(voyage: Voyage, predictor: ReadingPredictor, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+def said_with(voyage: Voyage, predictor: ReadingPredictor, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
+    """What a saved folder says of each row."""
     found: list[Mapping[str, Any]] = []
     with voyage.log.progress("test rows", len(rows)) as progress:
         for start in range(0, len(rows), TEXTS_AT_ONCE):

@@ -34,6 +34,7 @@ from setsail.models.lora import add_lora, save_adapter
 from setsail.models.reader import limit_length
 from setsail.models.weights import weights_sha256
 from setsail.stages.base import LEARNING_RATES, tokenizer_of
+from setsail.stages.distilling import check_teacher, teacher_facts, with_teacher
 from setsail.stages.examples import Examples, examples_of, nats_of, runs_of, validation_rows
 from setsail.stages.objectives import Lesson
 from setsail.stages.pairing import observe_pairing_trainer
@@ -112,7 +113,7 @@ def make_training(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
             "check": recipe.check.model_dump(mode="json"),
         },
         parents={"base": base, "data": data},
-        facts={},
+        facts=teacher_facts(voyage),
         version=2,  # validated on a sample of the validation rows, not on the first of them
         resumable=True,
     )
@@ -135,6 +136,7 @@ def prepare_tokens(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
     lesson = lesson_on(voyage.recipe, base, data, tokenizer)
     if voyage.recipe.task in ENCODER_TASKS:
         tell_limits(voyage, lesson, data, tokenizer)
+    check_teacher(voyage, lesson, data, tokenizer)
     if lesson.reads == PASSAGE:
         refuse_samples_without_mask(voyage.recipe.training.watch.samples)
     tokens = make_tokens(voyage, base, data, tokenizer, lesson.reads, context=lesson.context)
@@ -155,6 +157,7 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact)
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
+    lesson = with_teacher(voyage, lesson, data)
     return _Task(voyage, base, tokenizer, lesson, train, account, validation, test)
 
 
@@ -231,8 +234,12 @@ def _load_to_train(task: _Task) -> PreTrainedModel:
 
 
 def _what_is_learned(recipe: Finetune | Pretrain) -> dict[str, Any]:
-    """The recipe without how processes share the work, which may change, and without what is mixed in: that is data."""
-    return recipe.model_dump(mode="json", exclude={"parallel", "mix"})
+    """The recipe without how processes share the work, which may change, and without what is mixed in: that is data.
+
+    A recipe without a teacher is what it was before there were any.
+    """
+    unsaid = {"parallel", "mix"} | (set() if recipe.distil else {"distil"})
+    return recipe.model_dump(mode="json", exclude=unsaid)
 
 
 def _is_sharded(task: _Task) -> bool:

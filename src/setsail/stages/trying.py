@@ -25,6 +25,7 @@ from setsail.stages.base import make_base, needs_tokenizer, tokenizer_of
 from setsail.stages.examples import examples_of, validation_rows
 from setsail.stages.linear_trial import LINEAR, fit_linear
 from setsail.stages.lookout import Lookout
+from setsail.stages.pruning import pruned
 from setsail.stages.reading import lesson_on
 from setsail.stages.spent import VALIDATION
 from setsail.stages.stage import Voyage
@@ -84,7 +85,8 @@ class Trying:
 
 def prepare_base(voyage: Voyage, data: Artifact) -> Artifact:
     """The base of a recipe, with a tokenizer made for it where it takes one."""
-    return make_base(voyage, make_tokenizer(voyage, data) if needs_tokenizer(voyage) else None)
+    whole = make_base(voyage, make_tokenizer(voyage, data) if needs_tokenizer(voyage) else None)
+    return pruned(voyage, whole, data)
 
 
 def judged_rows(voyage: Voyage, data: Artifact) -> list[Row]:

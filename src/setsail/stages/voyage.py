@@ -29,6 +29,8 @@ from setsail.stages.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.mixing import make_mix
 from setsail.stages.onnx import make_onnx
 from setsail.stages.pair_check import make_pair_check
+from setsail.stages.precision import MIXED, make_precision
+from setsail.stages.pruning import pruned
 from setsail.stages.read_check import make_read_check
 from setsail.stages.report import how_to_load, make_report
 from setsail.stages.search_check import make_search_check
@@ -113,7 +115,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         made["tokenizer"] = make_tokenizer(voyage, made["data"])
     if until == "tokenizer":
         return made
-    made["base"] = make_base(voyage, made.get("tokenizer"))
+    made["base"] = pruned(voyage, make_base(voyage, made.get("tokenizer")), made["data"])
     refuse_without_questions(voyage, made["base"])
     if until == "export" and voyage.recipe.task not in ENCODER_TASKS:
         refuse_to_write_text(made["base"])
@@ -132,7 +134,9 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         return _sail_on_restoring(voyage, until, made)
     licence = made["base"].metrics["licence"]
     made["merged"] = make_merged(voyage, made["base"], trained)
-    made["gguf"] = _served(voyage, made["merged"], "gguf", licence)
+    if MIXED in voyage.recipe.export.weights and voyage.recipe.export.format == "gguf":
+        made["precision"] = make_precision(voyage, made["merged"], made["data"])
+    made["gguf"] = _served(voyage, made["merged"], "gguf", licence, made.get("precision"))
     if until == "export":
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
@@ -187,12 +191,12 @@ def _judge_encoder(voyage: Voyage, made: dict[str, Artifact], until: str) -> dic
     return made
 
 
-def _served(voyage: Voyage, model: Artifact, kind: str, licence: str) -> Artifact:
+def _served(voyage: Voyage, model: Artifact, kind: str, licence: str, precision: Artifact | None = None) -> Artifact:
     """The form that is served: GGUF files, or the folder itself where the recipe exports safetensors only."""
     if voyage.recipe.export.format == "safetensors":
         voyage.run.note(kind, model)
         return model
-    return make_gguf(voyage, model, kind=kind, licence=licence)
+    return make_gguf(voyage, model, kind=kind, licence=licence, precision=precision)
 
 
 def _save_recipe(voyage: Voyage) -> None:

@@ -46,7 +46,7 @@ class PackedRow(Protocol):
 
 def supervised_loss(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, int]:
     """The sum of nats over the supervised tokens, ready for backward, and how many they are."""
-    hidden_SH, targets_S = _supervised_states(model, batch)
+    hidden_SH, targets_S = supervised_states(model, batch)
     return sum_of_nats(head_of(model), hidden_SH, targets_S), len(targets_S)
 
 
@@ -54,14 +54,14 @@ def supervised_nats(model: PreTrainedModel, batch: PackedRow) -> Tensor:
     """The nats of each supervised token, float[S], ready for any loss that is made of them and its backward."""
     head = head_of(model)
     weights = [weight for weight in head.parameters() if weight.requires_grad]
-    return _NatsOfEach.apply(head, *_supervised_states(model, batch), *weights)
+    return _NatsOfEach.apply(head, *supervised_states(model, batch), *weights)
 
 
 @torch.no_grad()
 def row_nats(model: PreTrainedModel, batch: PackedRow) -> list[tuple[float, int]]:
     """For each document of the row: nats over its supervised tokens, and how many they are. No dropout, no gradient."""
     with evaluating(model):
-        nats_S = nats_of_each(head_of(model), *_supervised_states(model, batch))
+        nats_S = nats_of_each(head_of(model), *supervised_states(model, batch))
     return by_document(nats_S, batch)
 
 
@@ -78,7 +78,7 @@ def nats_of_each(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> np.nd
 
 def _nats_by_chunk(head: nn.Module, hidden_SH: Tensor, targets_S: Tensor) -> Tensor:
     chunks = [
-        cross_entropy(_at_least_fp32(head(hidden)), targets, reduction="none")
+        cross_entropy(at_least_fp32(head(hidden)), targets, reduction="none")
         for hidden, targets in _chunks(hidden_SH, targets_S, head)
     ]
     return torch.cat(chunks)
@@ -117,7 +117,7 @@ def check_head(model: PreTrainedModel) -> None:
         )
 
 
-def _supervised_states(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, Tensor]:
+def supervised_states(model: PreTrainedModel, batch: PackedRow) -> tuple[Tensor, Tensor]:
     """What stands before the output layer at the supervised tokens [S, H], and their targets [S]."""
     device = model.device
     ids_T, positions_T, targets_T = (
@@ -142,7 +142,7 @@ class _ChunkedNats(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, head: nn.Module, hidden_SH: Tensor, targets_S: Tensor, *weights: Tensor) -> Tensor:
-        nats = hidden_SH.new_zeros((), dtype=_at_least_fp32(hidden_SH[:0]).dtype)
+        nats = hidden_SH.new_zeros((), dtype=at_least_fp32(hidden_SH[:0]).dtype)
         grad_SH = torch.empty_like(hidden_SH)
         sums = [torch.zeros_like(weight, dtype=nats.dtype) for weight in weights]
         done = 0
@@ -207,7 +207,7 @@ def _nats_and_gradients(
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
         output = head(hidden)
-    logits = _at_least_fp32(output.detach())
+    logits = at_least_fp32(output.detach())
     if logits.data_ptr() == output.data_ptr():
         logits = logits.clone()  # every line below works in place: one pass of exp, no second copy
     shifted = logits.sub_(logits.amax(dim=1, keepdim=True))
@@ -223,9 +223,13 @@ def _nats_and_gradients(
 
 
 def _chunks(hidden_SH: Tensor, targets_S: Tensor, head: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
-    vocabulary = getattr(head, "out_features", 2**16)
-    rows = max(16, LOGITS_PER_CHUNK // vocabulary)
+    rows = chunk_rows(head)
     return zip(hidden_SH.split(rows), targets_S.split(rows), strict=True)
+
+
+def chunk_rows(head: nn.Module) -> int:
+    """How many states go through an output layer at once."""
+    return max(16, LOGITS_PER_CHUNK // getattr(head, "out_features", 2**16))
 
 
 def head_of(model: PreTrainedModel) -> nn.Module:
@@ -235,7 +239,8 @@ def head_of(model: PreTrainedModel) -> nn.Module:
     return head
 
 
-def _at_least_fp32(logits: Tensor) -> Tensor:
+def at_least_fp32(logits: Tensor) -> Tensor:
+    """The logits in fp32, where they are not in fp64."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 

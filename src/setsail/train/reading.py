@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # How far packed logits may be from padded ones, relative to the largest: roundings of either format through all layers.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 0.1}
 CHECK_LENGTHS = (7, 2, 12, 5)
-_NOWHERE = -100  # a token of which nothing is said
+NOWHERE = -100  # a token of which nothing is said
 
 
 class ReadRow(Protocol):
@@ -73,8 +73,8 @@ def _score(logits_DC: Tensor, row: ReadRow) -> tuple[Tensor, list[int]]:
 
 
 def _tags(logits_TC: Tensor, row: ReadRow) -> tuple[Tensor, list[int]]:
-    nats_T = cross_entropy(logits_TC, _targets(row, logits_TC), reduction="none", ignore_index=_NOWHERE)
-    counts = [int((part != _NOWHERE).sum()) for part in np.split(row.targets, row.document_starts[1:-1])]
+    nats_T = cross_entropy(logits_TC, _targets(row, logits_TC), reduction="none", ignore_index=NOWHERE)
+    counts = [int((part != NOWHERE).sum()) for part in np.split(row.targets, row.document_starts[1:-1])]
     return torch.stack([nats.sum() for nats in _by_document(nats_T, row)]), counts
 
 
@@ -101,7 +101,7 @@ def _targets(row: ReadRow, like: Tensor) -> Tensor:
 def logits_of(model: PreTrainedModel, row: ReadRow) -> list[Tensor]:
     """Logits of each document in float32: [C], or [its tokens, C] where tokens are told of. No dropout."""
     with evaluating(model):
-        logits = _logits(model, row)
+        logits = row_logits(model, row)
     return list(_by_document(logits, row) if says_of_tokens(model) else logits.unbind())
 
 
@@ -133,7 +133,8 @@ def check_packed(model: PreTrainedModel) -> None:
         )
 
 
-def _logits(model: PreTrainedModel, row: ReadRow) -> Tensor:
+def row_logits(model: PreTrainedModel, row: ReadRow) -> Tensor:
+    """Logits in float32 of a packed row: [D, C] of its documents, or [T, C] where tokens are told of."""
     ids_T = torch.tensor(row.input_ids, dtype=torch.long, device=model.device)
     starts = torch.tensor(row.document_starts, dtype=torch.int32)  # read on the host by every layer
     types_T = None if row.types is None else torch.tensor(row.types, dtype=torch.long, device=model.device)
@@ -142,23 +143,24 @@ def _logits(model: PreTrainedModel, row: ReadRow) -> Tensor:
 
 def _objective(name: str, price: Price) -> Objective:
     def loss(model: PreTrainedModel, row: ReadRow) -> tuple[Tensor, int]:
-        nats_D, _ = price(_logits(model, row), row)
+        nats_D, _ = price(row_logits(model, row), row)
         return nats_D.sum(), row.num_supervised
 
     @torch.no_grad()
     def row_nats(model: PreTrainedModel, row: ReadRow) -> list[tuple[float, int]]:
         with evaluating(model):
-            nats_D, counts = price(_logits(model, row), row)
+            nats_D, counts = price(row_logits(model, row), row)
         return list(zip(nats_D.double().tolist(), counts, strict=True))
 
     return Objective(name, check_packed, loss, row_nats)
 
 
 # By what is said: one of several labels, any of them, a score, a tag of every token, where a part starts and ends.
-OBJECTIVES: Mapping[str, Objective] = {
-    "one_label": _objective("one_label", _one_label),
-    "labels": _objective("labels", _labels),
-    "score": _objective("score", _score),
-    "tags": _objective("tags", _tags),
-    "span": _objective("span", _span),
+PRICES: Mapping[str, Price] = {
+    "one_label": _one_label,
+    "labels": _labels,
+    "score": _score,
+    "tags": _tags,
+    "span": _span,
 }
+OBJECTIVES: Mapping[str, Objective] = {name: _objective(name, price) for name, price in PRICES.items()}

@@ -1,0 +1,181 @@
+"""Learning from a teacher: a loss on the ordinary loop, in nats, of what a larger model says at the same places.
+
+    loss = (1 - weight) · own + weight · T² · KL(teacher ‖ student)
+
+at each supervised token or document, with both models' logits divided by the temperature T. T² keeps the gradient of
+the second part as large as at 1. A score is the mean of a normal distribution of variance T², of which T cancels. The
+invariants: chunking changes neither the loss nor any gradient beyond rounding, the teacher is never trained, and
+`row_nats` is the student's own loss, so that validation compares it with a student of no teacher.
+
+Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531).
+
+Legend: S supervised tokens, H and K hidden sizes of student and teacher, D documents, C figures of a head.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, log_softmax, logsigmoid, sigmoid
+
+from setsail.train.loss import at_least_fp32, chunk_rows, head_of, supervised_states
+from setsail.train.objective import Objective
+from setsail.train.reading import NOWHERE, PRICES, ReadRow, row_logits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NUM_TIMED = 2  # passes of the teacher that are timed; the plan's probe makes as many
+
+
+class Teacher:
+    """A frozen model in evaluation mode. `seconds_per_token` is what its last timed pass took."""
+
+    def __init__(self, model: PreTrainedModel, *, mean: float = 0.0, scale: float = 1.0) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.mean, self.scale = mean, scale  # of the scores that its student is taught, in the teacher's own unit
+        self.seconds_per_token = 0.0
+        self._num_timed = 0
+
+    @torch.no_grad()
+    def say(self, what: Callable[[Any, Any], Tensor], batch: Any) -> Tensor:
+        """What is made of a batch by the teacher, without gradient."""
+        if self._num_timed == NUM_TIMED:
+            return what(self.model, batch)
+        began = time.perf_counter()
+        said = what(self.model, batch)
+        said.sum().item()  # a GPU is asked for the figure, so that it has been made
+        self.seconds_per_token = (time.perf_counter() - began) / batch.num_tokens
+        self._num_timed += 1
+        return said
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How much the teacher counts, and at what temperature."""
+
+    weight: float
+    temperature: float
+
+
+def distilled_words(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
+    """The objective of a decoder that learns its rows' next tokens and what the teacher thinks of each."""
+
+    def loss(model: PreTrainedModel, batch: Any) -> tuple[Tensor, int]:
+        hidden_SH, targets_S = supervised_states(model, batch)
+        taught_SK = teacher.say(lambda model, batch: supervised_states(model, batch)[0], batch)
+        heads = head_of(model), head_of(teacher.model)
+        weights = [weight for weight in heads[0].parameters() if weight.requires_grad]
+        return _ChunkedMix.apply(heads, mix, hidden_SH, taught_SK, targets_S, *weights), len(targets_S)
+
+    return replace(own, name=f"{own.name}, distilled", loss=loss)
+
+
+class _ChunkedMix(torch.autograd.Function):
+    """The mixed loss through any two output layers, chunk by chunk; gradients are made on the way forward."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        heads: tuple[nn.Module, nn.Module],
+        mix: Mix,
+        hidden_SH: Tensor,
+        taught_SK: Tensor,
+        targets_S: Tensor,
+        *weights: Tensor,
+    ) -> Tensor:
+        rows = min(chunk_rows(head) for head in heads)
+        nats = hidden_SH.new_zeros((), dtype=at_least_fp32(hidden_SH[:0]).dtype)
+        grad_SH = torch.empty_like(hidden_SH)
+        sums = [torch.zeros_like(weight, dtype=nats.dtype) for weight in weights]
+        chunks = zip(hidden_SH.split(rows), taught_SK.split(rows), targets_S.split(rows), strict=True)
+        for number, (hidden, taught, targets) in enumerate(chunks):
+            with torch.enable_grad():
+                hidden = hidden.detach().requires_grad_()
+                output = heads[0](hidden)
+            chunk_nats, gradient = _mixed(output.detach(), heads[1](taught), targets, mix)
+            nats += chunk_nats
+            grads = torch.autograd.grad(output, [hidden, *weights], gradient.to(output.dtype))
+            grad_SH[number * rows : number * rows + len(hidden)] = grads[0]
+            for total, grad in zip(sums, grads[1:], strict=True):
+                total += grad
+        ctx.save_for_backward(grad_SH, *(total.to(weight.dtype) for total, weight in zip(sums, weights, strict=True)))
+        return nats
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = [grad * grad_outputs[0].to(grad.dtype) for grad in ctx.saved_tensors]
+        return None, None, scaled[0], None, None, *scaled[1:]
+
+
+def _mixed(logits: Tensor, taught: Tensor, targets: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+    """The sum of the mixed nats of a chunk, and its gradient by the student's logits.
+
+    Rows of an output layer behind those of the tokenizer's last token may be fewer in one model: they are left out of
+    the comparison.
+    """
+    logits, taught = at_least_fp32(logits), at_least_fp32(taught)
+    num_shared = min(logits.shape[1], taught.shape[1])
+    own_log = log_softmax(logits, dim=1)
+    own = -own_log.gather(1, targets[:, None]).sum()
+    gradient = own_log.exp_()
+    gradient.scatter_add_(1, targets[:, None], gradient.new_full((len(targets), 1), -1.0))
+    gradient.mul_(1 - mix.weight)
+    said_log = log_softmax(logits[:, :num_shared] / mix.temperature, dim=1)
+    taught_log = log_softmax(taught[:, :num_shared] / mix.temperature, dim=1)
+    apart = kl_div(said_log, taught_log, reduction="sum", log_target=True)
+    gradient[:, :num_shared] += mix.weight * mix.temperature * said_log.exp_().sub_(taught_log.exp_())
+    return (1 - mix.weight) * own + mix.weight * mix.temperature**2 * apart, gradient
+
+
+# Logits of student and teacher at places where both say something, to T² times their divergence, summed.
+Apart = Callable[[Tensor, Tensor, float], Tensor]
+
+
+def _choices_apart(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    said_log, taught_log = (log_softmax(logits / temperature, dim=-1) for logits in (said, taught))
+    return temperature**2 * kl_div(said_log, taught_log, reduction="sum", log_target=True)
+
+
+def _questions_apart(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Each label is a question of its own, yes or no."""
+    said, taught = said / temperature, taught / temperature
+    yes = sigmoid(taught) * (logsigmoid(taught) - logsigmoid(said))
+    no = sigmoid(-taught) * (logsigmoid(-taught) - logsigmoid(-said))
+    return temperature**2 * (yes + no).sum()
+
+
+def _scores_apart(said: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    return 0.5 * (said - taught).square().sum()
+
+
+_APART: Mapping[str, Apart] = {
+    "one_label": _choices_apart,
+    "labels": _questions_apart,
+    "score": _scores_apart,
+    "tags": _choices_apart,
+}
+
+
+def distilled_reading(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
+    """The objective of a reader that learns what its rows say and what the teacher says of the same texts.
+
+    `own` is the objective of one label, several, a score or tags.
+    """
+    apart, price = _APART[own.name], PRICES[own.name]
+
+    def loss(model: PreTrainedModel, row: ReadRow) -> tuple[Tensor, int]:
+        said = row_logits(model, row)
+        taught = (teacher.say(row_logits, row) - teacher.mean) / teacher.scale
+        paid = price(said, row)[0].sum()
+        if own.name == "tags":
+            told = torch.tensor(row.targets != NOWHERE, device=said.device)
+            said, taught = said[told], taught[told]
+        return (1 - mix.weight) * paid + mix.weight * apart(said, taught, mix.temperature), row.num_supervised
+
+    return replace(own, name=f"{own.name}, distilled", loss=loss)
