@@ -287,7 +287,7 @@ def test_a_bundle_runs_by_itself(port: tuple[str, Path], tmp_path: Path, capsys:
     }
     assert (folder / "model.onnx").read_bytes() == artifact(run, "onnx").file("model-int8.onnx").read_bytes()
     assert "onnxruntime==" in (folder / "requirements.txt").read_text()
-    assert made.metrics["trial"]["first_seconds"] > made.metrics["trial"]["next_seconds"] > 0
+    assert made.metrics["trial"]["first_seconds"] > made.metrics["trial"]["next_seconds"] >= 0
     assert made.metrics["trial"]["peak_bytes"] > 10_000_000
     question = QUESTIONS[name][0]
     if name == "order":
