@@ -142,7 +142,7 @@ def test_a_worker_that_is_killed_is_told_and_finished_shards_are_kept_if_they_ar
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [1, 2])
 def test_killed_at_random_moments_and_started_again(tmp_path: Path, num_processes: int) -> None:
-    rows = text_rows(1000)
+    rows = text_rows(3000)
     expected = bytes_of(open_port(tmp_path / "whole", rows).make())
     port = open_port(tmp_path / "killed", rows, group_rows=100)
     command = [sys.executable, "-m", "stages.token_port", str(port.folder), str(num_processes)]

@@ -59,7 +59,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     with explained_os_errors(f"saving a checkpoint after step {checkpoint.step}"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_drafts(folder)
+            remove_drafts(folder)
             draft.mkdir()
             _write(draft, checkpoint)
             if final.exists():  # a damaged one that an earlier resume had passed over
@@ -205,12 +205,14 @@ def _prune(folder: Path, step: int) -> None:
             # Renamed first: a removal that is cut short must not look like a damaged checkpoint.
             path = path.rename(folder / f".{path.name}.pruned.partial")
             shutil.rmtree(path)
-    _remove_drafts(folder)
+    remove_drafts(folder)
 
 
-def _remove_drafts(folder: Path) -> None:
-    for path in folder.glob(".step-*.partial"):
-        shutil.rmtree(path)
+def remove_drafts(folder: Path) -> None:
+    """Takes away what a kill has left of saving and of removing. Raises: SystemRefusal where it may not."""
+    with explained_os_errors("removing unfinished checkpoints"):
+        for path in folder.glob(".step-*.partial"):
+            shutil.rmtree(path)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -57,6 +57,7 @@ def restore(
     Raises:
         ArtifactError: all checkpoints are damaged, or they were made under another fingerprint.
     """
+    checkpoint.remove_drafts(folder / CHECKPOINTS)
     found = checkpoint.latest(folder / CHECKPOINTS, course.fingerprint, say=say)
     if found is None:
         return 0
