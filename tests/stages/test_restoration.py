@@ -21,6 +21,7 @@ from setsail.evaluate.evaluation import read_evaluation
 from setsail.models.load import load_model
 from setsail.stages import restoration
 from setsail.stages.chatting import chat_in_terminal
+from setsail.stages.checked import finished_model
 from setsail.stages.data import read_parts
 from setsail.stages.evaluating import evaluate_run
 from setsail.stages.examples import examples_of, nats_of
@@ -175,6 +176,10 @@ def test_a_weight_changed_after_training_is_found(port: tuple[Kind, Path, Run]) 
 
 def voyage_of(folder: Path, kind: str) -> Any:
     return Voyage(load_recipe(folder / "new.yaml", settings_of(kind)), Run(folder / "runs" / "new"), Log(quiet=True))
+
+
+def test_the_run_that_was_checked_is_named_as_a_base(port: tuple[Kind, Path, Run]) -> None:
+    assert finished_model(port[2]).path == port[2].artifact("merged").path
 
 
 def test_it_is_the_base_of_more_pretraining_but_not_of_fine_tuning(port: tuple[Kind, Path, Run]) -> None:

@@ -7,6 +7,9 @@ from setsail.base.errors import CheckRefused
 from setsail.base.run import Run
 
 
+_FOLDERS = ("merged", "saved", "trained")  # what checks call a run's model folder, the last made first
+
+
 def finished_model(run: Run) -> Artifact:
     """The model folder that a run came to: merged, or the one that was trained where nothing is merged.
 
@@ -14,9 +17,9 @@ def finished_model(run: Run) -> Artifact:
         ArtifactError: the run has none yet.
         CheckRefused: no passed check speaks of it.
     """
-    kind, part = ("merged", "merged") if "merged" in run.current() else ("finetune", "trained")
-    made = run.artifact(kind)
-    refuse_unchecked(run, made, part=part)
+    made = run.artifact("merged" if "merged" in run.current() else "finetune")
+    spoken_of = run.artifact("check").manifest.parents if "check" in run.current() else {}
+    refuse_unchecked(run, made, part=next((part for part in _FOLDERS if part in spoken_of), "trained"))
     return made
 
 

@@ -36,8 +36,8 @@ def compress_run(path: Path, others: Sequence[Path] = (), target: str | None = N
     run, log = _run_at(path), Log()
     voyage = Voyage(load_recipe(path / "recipe.yaml"), run, log)
     data = run.artifact("data")
-    models = {path.name: finished_model(run)}
     _refuse_without_forms(voyage.recipe, run, others)
+    models = {path.name: finished_model(run)}
     for other in others:
         if other.name in models:
             raise UserError(f'two runs are called "{other.name}"', place="--with", hint="give one of them another name")
