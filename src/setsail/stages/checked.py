@@ -6,7 +6,6 @@ from setsail.base.artifact import Artifact
 from setsail.base.errors import CheckRefused
 from setsail.base.run import Run
 
-
 _FOLDERS = ("merged", "saved", "trained")  # what checks call a run's model folder, the last made first
 
 
