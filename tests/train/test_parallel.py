@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def outcome_of(program: str, *arguments: object) -> Any:
     outcome = json.loads(done.stdout)
     crashes = outcome.get("crashes") if isinstance(outcome, dict) else None
     if crashes:
-        warnings.warn(f"torch crashed, and the voyage went on: {crashes}", stacklevel=2)
+        print(f"torch crashed, and the voyage went on: {crashes}", file=sys.__stderr__)  # past pytest, for a person
         assert len(crashes) <= 2, crashes  # one of all voyages, and its stack
     return outcome
 
