@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -157,7 +158,14 @@ def test_pretraining_has_teachers_too(tmp_path: Path) -> None:
 
 def finetuning(folder: Path, runs: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "setsail", "finetune", "toy.yaml", "--runs", runs, *settings_of(*TAUGHT)]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    cores = sorted(os.sched_getaffinity(0))[:1]  # one thread: how many there are is part of the promise
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
 
 
 def trained(folder: Path, runs: str) -> tuple[str, list[str]]:
