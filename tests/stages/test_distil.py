@@ -182,7 +182,7 @@ def test_killed_and_resumed_is_never_stopped(tmp_path: Path) -> None:
     _, errors = again.communicate()
     assert again.returncode == 0 and b"going on after step" in errors, errors.decode()
     (weights, losses), (expected, expected_losses) = trained(tmp_path, "killed"), trained(tmp_path, "whole")
-    assert losses == expected_losses and len(expected_losses) > 4  # first: it says from which step on they differ
+    assert losses == expected_losses and len(expected_losses) > 4
     assert weights == expected
 
 

@@ -13,9 +13,9 @@ from toy_training import fingerprint_of, toy_model, toy_steps, toy_trained
 from setsail.base.errors import ArtifactError, ModelError
 from setsail.base.recipe import Finetune, Lora
 from setsail.models.lora import add_lora
+from setsail.models.tensor_file import read_tensors, write_tensors
 from setsail.train.loop import train
 from setsail.train.optimizer import OPTIMIZERS, MasterWeights, adamw, build_optimizer
-from setsail.train.tensor_file import read_tensors, write_tensors
 
 SETTINGS = {"learning_rate": lambda step: 1e-2, "clip_norm": 1.0, "seed": 1}
 

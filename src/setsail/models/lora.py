@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from setsail.base.errors import ModelError, did_you_mean
 from setsail.base.recipe import Lora
+from setsail.models.tensor_file import write_tensors
 from setsail.models.weights import PICKLE_SUFFIXES, read_header, read_json
 
 CONFIG_FILE = "adapter_config.json"
@@ -138,8 +139,7 @@ def save_adapter(model: nn.Module, folder: Path, *, base_name: str, base_sha256:
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", "base_sha256": base_sha256})
-    (folder / WEIGHTS_FILE).chmod(0o644)  # the library leaves it readable by its owner alone
+    write_tensors(folder / WEIGHTS_FILE, tensors, metadata={"format": "pt", "base_sha256": base_sha256})
 
 
 def load_adapter(model: nn.Module, folder: Path, *, base_sha256: str | None = None) -> None:

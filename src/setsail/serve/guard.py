@@ -107,8 +107,8 @@ class Edge:
             self._service.num_active -= 1
             seconds = time.monotonic() - started_at
             self._figures.count(scope["path"], status or CLIENT_LEFT, note, seconds)
+            self._write_audit(scope, status or CLIENT_LEFT, note, seconds)  # first: whoever sees the log finds its line
             self._log(_line(scope, status or CLIENT_LEFT, note, seconds))
-            self._write_audit(scope, status or CLIENT_LEFT, note, seconds)
 
     def _write_audit(self, scope: Scope, status: int, note: Note, seconds: float) -> None:
         if self._audit is None:

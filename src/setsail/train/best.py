@@ -16,7 +16,7 @@ from torch import Tensor
 
 from setsail.base.errors import ArtifactError
 from setsail.base.files import explained_os_errors, publish_folder, sha256_of
-from setsail.train.tensor_file import read_tensors, write_tensors
+from setsail.models.tensor_file import read_tensors, write_tensors
 
 BEST = "best"
 _WEIGHTS, _NOTE = "weights.safetensors", "note.json"

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from setsail.base.errors import ArtifactError
 from setsail.base.files import explained_os_errors, publish_folder, sha256_of
-from setsail.train.tensor_file import read_tensors, write_tensors
+from setsail.models.tensor_file import read_tensors, write_tensors
 
 FORMAT_VERSION = 1
 NUM_KEPT = 2

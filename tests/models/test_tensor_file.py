@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from setsail.base.errors import ArtifactError
-from setsail.train.tensor_file import read_tensors, write_tensors
+from setsail.models.tensor_file import read_tensors, write_tensors
 
 TENSORS = {
     "matrix": torch.randn(3, 5),
@@ -35,6 +36,17 @@ def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
     assert digest == hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
     assert same(load_file(tmp_path / "a.safetensors"), TENSORS)
     assert same(read_tensors(tmp_path / "a.safetensors"), TENSORS)
+
+
+def test_equal_tensors_and_metadata_are_equal_files(tmp_path: Path) -> None:
+    metadata = {f"key{number}": f"value{number}" for number in range(12)}  # the library would shuffle them
+    digests = {write_tensors(tmp_path / f"{name}.safetensors", TENSORS, metadata=metadata) for name in "ab"}
+    assert len(digests) == 1
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert file.metadata() == metadata
+    text = (tmp_path / "a.safetensors").read_bytes()
+    places = [text.index(f'"{key}"'.encode()) for key in metadata]
+    assert places == sorted(places)
 
 
 def test_we_read_what_the_library_writes(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Named tensors in the safetensors format, streamed to the disk and hashed on the way. No pickle, ever.
 
-Writing is done here because the library's writer hides what the system refused and leaves the file unreadable to
-others; reading is the library's, which checks every offset.
+Writing is done here because the library's writer hides what the system refused, leaves the file unreadable to others,
+and writes metadata of two keys in an order that changes from process to process, so that equal weights would not be
+equal files. Reading is the library's, which checks every offset.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from setsail.base.errors import ArtifactError
 _CODES = {torch.float64: "F64", torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes the tensors to a new file and returns the SHA-256 of what was written."""
-    table: dict[str, dict[str, object]] = {}
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> str:
+    """Writes the tensors to a new file and returns the SHA-256 of what was written. Equal input gives equal bytes."""
+    table: dict[str, Mapping[str, object]] = {"__metadata__": metadata} if metadata else {}
     offset = 0
     for name, tensor in tensors.items():
         end = offset + tensor.numel() * tensor.element_size()
