@@ -117,7 +117,7 @@ def test_who_may_not_teach(desk: Path) -> None:
     with pytest.raises(ModelError, match=r"headless tells 2 labels \(LABEL_0, LABEL_1\), the rows 3 labels"):
         taught(desk, "student", "finetune.distil={teacher: headless}")
     for settings, words in (
-        (["task=embed", "finetune.distil={teacher: x}"], "distil is for the tasks"),
+        (["task=answer", "finetune.distil={teacher: x}"], "distil is for the tasks"),
         (["finetune.distil={teacher: x, weight: 0}"], "weight"),
         (["finetune.distil={teacher: x, temperature: 0}"], "temperature"),
         (["finetune.distil={teacher: x, wieght: 1}"], "unknown key"),

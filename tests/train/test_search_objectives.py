@@ -18,7 +18,8 @@ from setsail.models.sentence_encoder import load_sentence_encoder
 from setsail.tasks.embed import PairBatch
 from setsail.tasks.rank import GradedBatch
 from setsail.train.contrast import contrast
-from setsail.train.grades import GRADES
+from setsail.train.distil import Mix, Teacher, distilled_grades, distilled_vectors
+from setsail.train.grades import GRADES, packed_grades
 from setsail.train.loop import train
 from setsail.train.optimizer import adamw
 
@@ -172,3 +173,71 @@ def test_both_are_learned(what: str, tmp_path: Path) -> None:
     after = sum(nats for nats, _ in objective.row_nats(model, batch))
     least = 0.0 if what == "pairs" else 0.5623 + 0.6931  # the entropy of the grades between
     assert after - least < 0.15 * (before - least)
+
+
+def two_encoders(folder: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A student, and a teacher whose vectors are longer."""
+    teacher = toy_encoder.write_folder(folder / "wide", seed=5, hidden_size=48, num_attention_heads=4)
+    toy_encoder.write_folder(folder / "narrow", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return encoder(folder / "narrow"), encoder(teacher)
+
+
+def plain_apart(said: torch.Tensor, taught: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T² times the divergence of choices, row by row in float64."""
+    said, taught = ((logits.double() / temperature).log_softmax(-1) for logits in (said, taught))
+    return temperature**2 * (taught.exp() * (taught - said)).sum()
+
+
+def test_vectors_learn_how_close_the_teacher_finds_texts(tmp_path: Path) -> None:
+    student, teacher = two_encoders(tmp_path)
+    hidden = np.zeros((3, 4), bool)
+    hidden[0, 1] = hidden[2, 3] = True
+    batch, mix = pairs(hidden=hidden), Mix(0.4, 2.0)
+    objective = distilled_vectors(PLAIN, Teacher(teacher), mix, scale=SCALE, symmetric=False)
+    nats, number = objective.loss(student, batch)
+    ours = torch.autograd.grad(nats, list(student.parameters()), allow_unused=True)
+    means = [plain_means(model) for model in (student, teacher)]
+    said, taught = (SCALE * cosine_similarity(each[:3, None], each[None, 3:], dim=-1) for each in means)
+    own, _ = plain_nats(means[0], hidden)
+    seen = [(said[row][~hidden[row]], taught[row][~hidden[row]].detach()) for row in range(3)]
+    apart = sum(plain_apart(*each, mix.temperature) for each in seen)
+    expected = (1 - mix.weight) * own.sum() + mix.weight * apart
+    theirs = torch.autograd.grad(expected, list(student.parameters()), allow_unused=True)
+    assert number == 3 and nats.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert sum(grad is not None for grad in ours) > 20
+    for grad, twin in zip(ours, theirs, strict=True):
+        if grad is not None:
+            torch.testing.assert_close(grad, twin, rtol=2e-3, atol=2e-4)
+    assert objective.row_nats(student, batch) == PLAIN.row_nats(student, batch)
+    alike = distilled_vectors(PLAIN, Teacher(encoder(tmp_path / "narrow")), Mix(1.0, 2.0), scale=SCALE, symmetric=True)
+    assert abs(alike.loss(student, batch)[0].item()) < 1e-4
+
+
+def test_scored_pairs_learn_the_teachers_order(tmp_path: Path) -> None:
+    student, teacher = two_encoders(tmp_path)
+    batch, mix = pairs(scores=np.array([3.0, 1.0, 3.0])), Mix(0.4, 2.0)
+    objective = distilled_vectors(PLAIN, Teacher(teacher), mix, scale=SCALE, symmetric=False)
+    nats = objective.loss(student, batch)[0]
+    means = [plain_means(model) for model in (student, teacher)]
+    said, taught = (SCALE * cosine_similarity(each[:3], each[3:6], dim=-1) for each in means)
+    orders = [(said[i] - said[j], taught[i] - taught[j]) for i in range(3) for j in range(3) if i != j]
+    zero = torch.zeros(())
+    apart = sum(plain_apart(torch.stack([s, zero]), torch.stack([t, zero]), mix.temperature) for s, t in orders) / 2
+    own = PLAIN.loss(student, batch)[0]
+    assert nats.item() == pytest.approx(((1 - mix.weight) * own + mix.weight * apart).item(), rel=1e-4)
+
+
+def test_grades_learn_the_teachers(tmp_path: Path) -> None:
+    folder = toy_encoder.write_folder(tmp_path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    student, teacher = (
+        toy_encoder.lively(new_reader(folder, ("grade",), dtype=torch.float32, seed=seed)) for seed in (1, 2)
+    )
+    batch, mix = graded(), Mix(0.4, 2.0)
+    nats, number = distilled_grades(GRADES, Teacher(teacher), mix).loss(student, batch)
+    said, taught = packed_grades(student, batch), packed_grades(teacher, batch).detach()
+    zeros = torch.zeros_like(said)
+    two = [torch.stack([logits, zeros], dim=-1) for logits in (said, taught)]
+    own = binary_cross_entropy_with_logits(said, torch.tensor(batch.grades), reduction="sum")
+    expected = (1 - mix.weight) * own + mix.weight * plain_apart(*two, mix.temperature)
+    assert number == 7 and nats.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert (said - taught).abs().max() > 0.1

@@ -24,7 +24,7 @@ class Distil(Part):
 
 
 # Tasks whose students learn from what a teacher says of a word, a label, a score or a tag.
-DISTILLED_TASKS = ("chat", "text", "classify", "relate", "regress", "tag")
+DISTILLED_TASKS = ("chat", "text", "classify", "relate", "regress", "tag", "embed", "rank")
 
 
 def refuse_unfit_teacher(task: str, distil: Distil | None, *, prefers: bool) -> None:

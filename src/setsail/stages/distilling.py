@@ -19,10 +19,12 @@ from setsail.base.errors import ModelError, RecipeError
 from setsail.base.log import size
 from setsail.base.recipe_compress import Distil
 from setsail.base.run import RUN_FILE, Run
+from setsail.data.pairs import PAIR_TASKS
 from setsail.data.row import contents, iterate_rows
 from setsail.models.fused import fuse
 from setsail.models.load import load_model, read_kind
 from setsail.models.reader import labels_of, load_reader, read_encoder_config
+from setsail.models.sentence_encoder import load_sentence_encoder, refuse_other_pooling
 from setsail.models.sources import resolve_base
 from setsail.stages.base import local_path
 from setsail.stages.checked import finished_model
@@ -32,7 +34,7 @@ from setsail.stages.stage import Voyage
 from setsail.tasks.reading import Frame, Reading
 from setsail.tasks.registry import find_reading
 from setsail.tokens.tokenizer import Tokenizer, load
-from setsail.train.distil import Mix, Teacher, distilled_reading, distilled_words
+from setsail.train.distil import Mix, Teacher, distilled_grades, distilled_reading, distilled_vectors, distilled_words
 from setsail.train.plan import Plan
 
 NUM_COMPARED = 100  # rows whose text both tokenizers cut
@@ -87,7 +89,9 @@ def check_teacher(voyage: Voyage, lesson: Lesson, data: Artifact, tokenizer: Tok
         return
     source = find_teacher(voyage, distil)
     reading, frame = _told(voyage, data)
-    if reading is None and (lesson.kind != "decoder" or read_kind(source.folder) != "decoder"):
+    if voyage.recipe.task in PAIR_TASKS:
+        _refuse_other_answers(voyage, source)
+    elif reading is None and (lesson.kind != "decoder" or read_kind(source.folder) != "decoder"):
         raise RecipeError("a student that goes on with text is a decoder, as its teacher is", place=_place(voyage))
     _refuse_other_tokens(voyage, source, data, tokenizer)
     if reading is not None and reading.loss != "score":
@@ -102,7 +106,15 @@ def with_teacher(voyage: Voyage, lesson: Lesson, data: Artifact) -> Lesson:
     source = find_teacher(voyage, distil)
     mix = Mix(distil.weight, distil.temperature)
     reading, frame = _told(voyage, data)
-    if reading is None:
+    task, search = voyage.recipe.task, voyage.recipe.search
+    if task == "embed":
+        teacher = Teacher(load_sentence_encoder(source.folder, dtype=compute_dtype(), seed=voyage.recipe.seed))
+        ways = {"scale": search.scale, "symmetric": search.symmetric}
+        objective = distilled_vectors(lesson.objective, teacher, mix, **ways)
+    elif task == "rank":
+        teacher = Teacher(load_reader(source.folder, dtype=compute_dtype()))
+        objective = distilled_grades(lesson.objective, teacher, mix)
+    elif reading is None:
         teacher = Teacher(load_model(source.folder, dtype=compute_dtype()))
         objective = distilled_words(lesson.objective, teacher, mix)
     else:
@@ -149,6 +161,16 @@ def _refuse_other_labels(voyage: Voyage, source: Source, frame: Frame) -> None:
             place=_place(voyage),
             hint="a teacher learned the same labels, in the same order: one that was trained on the same rows",
         )
+
+
+def _refuse_other_answers(voyage: Voyage, source: Source) -> None:
+    """Raises: ModelError for a teacher that gives no grade, or whose vectors are made otherwise."""
+    if voyage.recipe.task == "embed":
+        read_encoder_config(source.folder)
+        refuse_other_pooling(source.folder)
+    elif (number := len(labels_of(read_encoder_config(source.folder)))) != 1:
+        told = f"the teacher {source.name} tells {number} labels, and no grade of how well a text answers a query"
+        raise ModelError(told, place=_place(voyage), hint="teacher: runs/NAME of a run with task: rank")
 
 
 def _few(names: tuple[str, ...]) -> str:

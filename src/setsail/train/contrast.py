@@ -80,20 +80,35 @@ def document_vectors(model: PreTrainedModel, input_ids: np.ndarray, document_sta
 def pair_nats(vectors_DH: Tensor, pairs: Pairs, *, scale: float, symmetric: bool) -> Tensor:
     """The nats [P] of each pair among these vectors."""
     device = vectors_DH.device
-    query_PH = vectors_DH[torch.tensor(pairs.queries, device=device)]
-    candidate_CH = vectors_DH[torch.tensor(pairs.candidates, device=device)]
-    num_pairs = len(query_PH)
     if pairs.scores is not None:
-        cosine_P = (query_PH * candidate_CH[:num_pairs]).sum(dim=1)
-        return _order_nats(scale * cosine_P, torch.tensor(pairs.scores, device=device))
-    hidden_PC = torch.tensor(pairs.hidden, device=device)
-    logits_PC = (scale * query_PH @ candidate_CH.T).masked_fill(hidden_PC, -torch.inf)
+        return _order_nats(pair_logits(vectors_DH, pairs, scale=scale), torch.tensor(pairs.scores, device=device))
+    logits_PC = choice_logits(vectors_DH, pairs, scale=scale)
+    num_pairs = len(logits_PC)
     right_P = torch.arange(num_pairs, device=device)
     nats_P = cross_entropy(logits_PC, right_P, reduction="none")
     if not symmetric:
         return nats_P
     back_P = cross_entropy(logits_PC[:, :num_pairs].T, right_P, reduction="none")
     return (nats_P + back_P) / 2
+
+
+def pair_logits(vectors_DH: Tensor, pairs: Pairs, *, scale: float) -> Tensor:
+    """Scaled cosines [P] of each pair's two texts."""
+    query_PH, candidate_CH = _sides(vectors_DH, pairs)
+    return scale * (query_PH * candidate_CH[: len(query_PH)]).sum(dim=1)
+
+
+def choice_logits(vectors_DH: Tensor, pairs: Pairs, *, scale: float) -> Tensor:
+    """Scaled cosines [P, C] of each query with all candidates; -inf for those that are no wrong answers."""
+    query_PH, candidate_CH = _sides(vectors_DH, pairs)
+    hidden_PC = torch.tensor(pairs.hidden, device=vectors_DH.device)
+    return (scale * query_PH @ candidate_CH.T).masked_fill(hidden_PC, -torch.inf)
+
+
+def _sides(vectors_DH: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    chosen = (torch.tensor(indices, device=vectors_DH.device) for indices in (pairs.queries, pairs.candidates))
+    query_PH, candidate_CH = (vectors_DH[index] for index in chosen)
+    return query_PH, candidate_CH
 
 
 def _order_nats(logits_P: Tensor, scores_P: Tensor) -> Tensor:

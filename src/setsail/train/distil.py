@@ -3,9 +3,10 @@
     loss = (1 - weight) · own + weight · T² · KL(teacher ‖ student)
 
 at each supervised token or document, with both models' logits divided by the temperature T. T² keeps the gradient of
-the second part as large as at 1. A score is the mean of a normal distribution of variance T², of which T cancels. The
-invariants: chunking changes neither the loss nor any gradient beyond rounding, the teacher is never trained, and
-`row_nats` is the student's own loss, so that validation compares it with a student of no teacher.
+the second part as large as at 1. A score is the mean of a normal distribution of variance T², of which T cancels. Of
+vectors the cosines with the texts beside are compared, so that a student's may have another length. The invariants:
+chunking changes neither the loss nor any gradient beyond rounding, the teacher is never trained, and `row_nats` is the
+student's own loss, so that validation compares it with a student of no teacher.
 
 Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531).
 
@@ -23,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, logsigmoid, sigmoid
 
+from setsail.train.contrast import PairedRow, choice_logits, document_vectors, pair_logits, pair_nats
+from setsail.train.grades import GradedRow, grade_nats, packed_grades
 from setsail.train.loss import at_least_fp32, chunk_rows, head_of, supervised_states
 from setsail.train.objective import Objective
 from setsail.train.reading import NOWHERE, PRICES, ReadRow, row_logits
@@ -30,6 +33,7 @@ from setsail.train.reading import NOWHERE, PRICES, ReadRow, row_logits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_NEVER = -1e9  # a logit whose share is 0, and whose difference from itself is no NaN
 NUM_TIMED = 2  # passes of the teacher that are timed; the plan's probe makes as many
 
 
@@ -160,6 +164,45 @@ _APART: Mapping[str, Apart] = {
     "score": _scores_apart,
     "tags": _choices_apart,
 }
+
+
+def _cosines_apart(said_PC: Tensor, taught_PC: Tensor, temperature: float) -> Tensor:
+    """Each query chooses among texts; those that are hidden from it are so in both."""
+    hidden = torch.isinf(said_PC)
+    return _choices_apart(said_PC.masked_fill(hidden, _NEVER), taught_PC.masked_fill(hidden, _NEVER), temperature)
+
+
+def _orders_apart(said_P: Tensor, taught_P: Tensor, temperature: float) -> Tensor:
+    """Which of two pairs is the closer one, for each pair the mean over all others."""
+    said_PP, taught_PP = (logits[:, None] - logits[None] for logits in (said_P, taught_P))
+    return _questions_apart(said_PP, taught_PP, temperature) / max(1, len(said_P) - 1)
+
+
+def distilled_vectors(own: Objective, teacher: Teacher, mix: Mix, *, scale: float, symmetric: bool) -> Objective:
+    """The objective of an encoder whose vectors learn their pairs and how close the teacher finds the same texts."""
+
+    def vectors(model: PreTrainedModel, batch: PairedRow) -> Tensor:
+        return document_vectors(model, batch.input_ids, batch.document_starts)
+
+    def loss(model: PreTrainedModel, batch: PairedRow) -> tuple[Tensor, int]:
+        said, taught = vectors(model, batch), teacher.say(vectors, batch)
+        paid = pair_nats(said, batch, scale=scale, symmetric=symmetric).sum()
+        logits, apart = (choice_logits, _cosines_apart) if batch.scores is None else (pair_logits, _orders_apart)
+        told = apart(logits(said, batch, scale=scale), logits(taught, batch, scale=scale), mix.temperature)
+        return (1 - mix.weight) * paid + mix.weight * told, len(batch.queries)
+
+    return replace(own, name=f"{own.name}, distilled", loss=loss)
+
+
+def distilled_grades(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
+    """The objective of a cross-encoder that learns its pairs' grades and what the teacher grades them."""
+
+    def loss(model: PreTrainedModel, batch: GradedRow) -> tuple[Tensor, int]:
+        said, taught = packed_grades(model, batch), teacher.say(packed_grades, batch)
+        paid = grade_nats(said, batch).sum()
+        return (1 - mix.weight) * paid + mix.weight * _questions_apart(said, taught, mix.temperature), len(batch.grades)
+
+    return replace(own, name=f"{own.name}, distilled", loss=loss)
 
 
 def distilled_reading(own: Objective, teacher: Teacher, mix: Mix) -> Objective:

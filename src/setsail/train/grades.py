@@ -47,21 +47,21 @@ class GradedRow(TypedRow, Protocol):
 
 def grade_loss(model: PreTrainedModel, batch: GradedRow) -> tuple[Tensor, int]:
     """The sum of nats over the pairs' grades, ready for backward, and how many they are."""
-    return _nats(model, batch).sum(), len(batch.grades)
+    return grade_nats(packed_grades(model, batch), batch).sum(), len(batch.grades)
 
 
 @torch.no_grad()
 def row_nats(model: PreTrainedModel, batch: GradedRow) -> list[tuple[float, int]]:
     """For each pair the nats of its grade, and 1. No dropout, no gradient."""
     with evaluating(model):
-        return [(nats, 1) for nats in _nats(model, batch).double().tolist()]
+        return [(nats, 1) for nats in grade_nats(packed_grades(model, batch), batch).double().tolist()]
 
 
 @torch.no_grad()
 def pair_logits(model: PreTrainedModel, batch: TypedRow) -> Tensor:
     """Logits [D] of the pairs in float32. No dropout, no gradient."""
     with evaluating(model):
-        return _logits(model, batch)
+        return packed_grades(model, batch)
 
 
 @torch.no_grad()
@@ -91,7 +91,8 @@ def check_packed_pairs(model: PreTrainedModel) -> None:
         )
 
 
-def _logits(model: PreTrainedModel, batch: TypedRow) -> Tensor:
+def packed_grades(model: PreTrainedModel, batch: TypedRow) -> Tensor:
+    """Logits [D] of the pairs in float32."""
     ids_T, types_T = (
         torch.tensor(values, dtype=torch.long, device=model.device) for values in (batch.input_ids, batch.token_types)
     )
@@ -99,9 +100,10 @@ def _logits(model: PreTrainedModel, batch: TypedRow) -> Tensor:
     return packed_logits(model, ids_T, starts, types_T)[:, 0]
 
 
-def _nats(model: PreTrainedModel, batch: GradedRow) -> Tensor:
-    grades_D = torch.tensor(batch.grades, dtype=torch.float32, device=model.device)
-    return binary_cross_entropy_with_logits(_logits(model, batch), grades_D, reduction="none")
+def grade_nats(logits_D: Tensor, batch: GradedRow) -> Tensor:
+    """The nats [D] of each pair's grade."""
+    grades_D = torch.tensor(batch.grades, dtype=torch.float32, device=logits_D.device)
+    return binary_cross_entropy_with_logits(logits_D, grades_D, reduction="none")
 
 
 GRADES = Objective("grades", check_packed_pairs, grade_loss, row_nats)
