@@ -10,11 +10,15 @@ from setsail.models import gguf_file
 
 @dataclass(frozen=True)
 class GgufLimits:
-    """The architecture, the number of tokens, and the longest context that the model was made for."""
+    """The architecture, the number of tokens, the longest context that the model was made for, and its weights' kinds.
+
+    `kinds` are the names of GGUF's kinds that matrices have.
+    """
 
     architecture: str
     num_tokens: int
     context: int | None
+    kinds: frozenset[str]
 
 
 def read_limits(model: Path) -> GgufLimits:
@@ -28,4 +32,5 @@ def read_limits(model: Path) -> GgufLimits:
         architecture=gguf.architecture,
         num_tokens=len(gguf.metadata.get("tokenizer.ggml.tokens", ())),
         context=int(context) if context else None,
+        kinds=frozenset(tensor.kind.name for tensor in gguf.tensors.values() if len(tensor.shape) > 1),
     )

@@ -24,7 +24,7 @@ from openvino_genai.py_openvino_genai import GenerationHandle
 from setsail.base.errors import ModelError, UserError
 from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context, refuse_grammar
 from setsail.engine.gguf_limits import read_limits
-from setsail.engine.registry import OPENVINO_ARCHITECTURES
+from setsail.engine.registry import OPENVINO_ARCHITECTURES, OPENVINO_KINDS
 from setsail.engine.slots import Slots
 from setsail.models import gguf_file
 
@@ -129,12 +129,19 @@ def open_engine(
 ) -> OpenVinoEngine:
     """An engine with a GGUF file.
 
-    Raises: ModelError for a file that is damaged or of an architecture that the library does not read.
+    Raises: ModelError for a file that is damaged, or of an architecture or a kind of weights that the library does not
+        read, or reads otherwise than the file says.
     """
     limits = read_limits(model)
     if limits.architecture not in OPENVINO_ARCHITECTURES:
         raise ModelError(
             f'OpenVINO does not read GGUF files of the architecture "{limits.architecture}"',
+            place=str(model),
+            hint="use the llamacpp engine",
+        )
+    if inexact := sorted(limits.kinds - OPENVINO_KINDS):
+        raise ModelError(
+            f"OpenVINO does not compute weights of {', '.join(inexact)} as the file says",
             place=str(model),
             hint="use the llamacpp engine",
         )

@@ -24,6 +24,9 @@ ENGINES = {
     "echo": "setsail.engine.echo:open_engine",
 }
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+# What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step, which
+# is another model; others it does not read.
+OPENVINO_KINDS = frozenset({"F32", "F16", "BF16", "Q8_0", "Q4_0"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,10 @@ def choose(model: Path) -> Choice:
     """
     if model.is_dir():
         return Choice("torch", f"{model.name} is a Hugging Face folder, which the torch engine reads")
-    architecture = read_limits(model).architecture
+    limits = read_limits(model)
+    architecture, inexact = limits.architecture, sorted(limits.kinds - OPENVINO_KINDS)
+    if inexact:
+        return Choice("llamacpp", f"OpenVINO does not compute {', '.join(inexact)} as the file says, llama.cpp does")
     readable = architecture in OPENVINO_ARCHITECTURES
     if readable and find_spec("openvino_genai"):
         return Choice(

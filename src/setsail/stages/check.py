@@ -210,7 +210,7 @@ def _ask(client: Client, probe: Probe, *, model: str, max_tokens: int) -> Answer
 
 def _gguf_files(served: Artifact) -> dict[str, Path]:
     """The precisions of an export, in the recipe's order of names, and their files."""
-    names = ("q8_0", "q4_0", "bf16", "f16", "mixed")
+    names = ("q8_0", "q4_k", "q4_0", "bf16", "f16", "mixed")
     return {name: served.path / gguf_name(name) for name in names if gguf_name(name) in served.manifest.files}
 
 
