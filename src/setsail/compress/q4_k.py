@@ -69,8 +69,8 @@ def _fit(x_32B: Floats) -> tuple[Floats, Floats]:
         sum_qx_B = (q_32B * x_32B).sum(axis=0)
         a_B, f_B = _least_squares(sum_x_B, sum_q_B, sum_qq_B, sum_qx_B)
         # What is left of the squares: |a·q - f - x|² written out.
-        error_B = sum_xx_B + a_B * (a_B * sum_qq_B - 2 * sum_qx_B) + f_B * (
-            BLOCK * f_B + 2 * sum_x_B - 2 * a_B * sum_q_B
+        error_B = (
+            sum_xx_B + a_B * (a_B * sum_qq_B - 2 * sum_qx_B) + f_B * (BLOCK * f_B + 2 * sum_x_B - 2 * a_B * sum_q_B)
         )
         better_B = error_B < best_B
         best_B = np.where(better_B, error_B, best_B)
@@ -82,9 +82,7 @@ def _fit(x_32B: Floats) -> tuple[Floats, Floats]:
 def _least_squares(sum_x_B: Floats, sum_q_B: Floats, sum_qq_B: Floats, sum_qx_B: Floats) -> tuple[Floats, Floats]:
     """The scale a and floor f, neither negative, that make a·q - f nearest to x."""
     spread_B = BLOCK * sum_qq_B - sum_q_B * sum_q_B
-    scale_B = np.divide(
-        BLOCK * sum_qx_B - sum_q_B * sum_x_B, spread_B, out=np.zeros_like(spread_B), where=spread_B > 0
-    )
+    scale_B = np.divide(BLOCK * sum_qx_B - sum_q_B * sum_x_B, spread_B, out=np.zeros_like(spread_B), where=spread_B > 0)
     floor_B = (scale_B * sum_q_B - sum_x_B) / BLOCK
     through_zero_B = np.divide(sum_qx_B, sum_qq_B, out=np.zeros_like(sum_qq_B), where=sum_qq_B > 0)
     is_below_B = floor_B < 0

@@ -29,7 +29,8 @@ from setsail.engine.slots import Slots
 from setsail.models import gguf_file
 
 # Faster than the library's defaults (bf16 and int8 in the cache) and closer to the weights in the file.
-PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+CACHES = {"auto": "f32", "f32": "f32", "f16": "f16", "int8": "u8"}
 BLOCK_TOKENS = 32
 STEP_TOKENS = 512
 
@@ -125,7 +126,7 @@ class OpenVinoEngine:
 
 
 def open_engine(
-    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False, cache: str = "auto"
 ) -> OpenVinoEngine:
     """An engine with a GGUF file.
 
@@ -152,7 +153,9 @@ def open_engine(
     scheduler.num_kv_blocks = slots * (-(-context // BLOCK_TOKENS) + 1)
     scheduler.enable_prefix_caching = True
     words = _words(model) if grammars else FEW_WORDS
-    properties = PRECISION | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    properties = (
+        PRECISION | {"KV_CACHE_PRECISION": CACHES[cache]} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    )
     try:
         pipeline = genai.ContinuousBatchingPipeline(str(model), _stand_in(words), scheduler, "CPU", **properties)
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from setsail.base.errors import UserError, did_you_mean
+from setsail.engine.cache import refuse_unfit_cache
 from setsail.engine.contract import Engine
 from setsail.engine.gguf_limits import read_limits
 
@@ -58,13 +59,21 @@ def choose(model: Path) -> Choice:
 
 
 def open_engine(
-    name: str, model: Path, *, context: int, slots: int, threads: int | None = None, grammars: bool = False
+    name: str,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None = None,
+    grammars: bool = False,
+    cache: str = "auto",
 ) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
     With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
+    `cache` is one of `cache.BYTES`.
 
-    Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
+    Raises: UserError for an unknown name, and a cache that the engine does not have; ModelError when the model cannot be loaded.
     """
     if name == "auto":
         name = choose(model).name
@@ -72,4 +81,6 @@ def open_engine(
         raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
-    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars)
+    refuse_unfit_cache(name, cache)
+    more = {} if cache == "auto" else {"cache": cache}
+    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars, **more)

@@ -41,7 +41,7 @@ from setsail.models.load import load_gguf_model
 from setsail.models.sources import NOT_STATED
 from setsail.stages.class_scores import as_read, classify_with, fitting
 from setsail.stages.data import read_parts
-from setsail.stages.engines import context_of
+from setsail.stages.engines import context_of, how_served
 from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.export import gguf_name
@@ -77,14 +77,16 @@ def make_forms(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact]) -
         build(draft, compared, name=recipe.name, language=recipe.language)
         return {"num_forms": len(compared.forms), "metric": compared.metric}
 
-    settings = {
+    settings: dict[str, Any] = {
         "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "engine": recipe.serve.engine,
+        **how_served(recipe),
         "seed": recipe.seed,
         "names": list(models),
         "weights": list(recipe.export.weights),
         "mixed": recipe.compress.model_dump(mode="json") if MIXED in recipe.export.weights else None,
     }
+    if recipe.task not in READING_TASKS:
+        settings["precisions"] = _precisions(recipe, next(iter(models.values())))
     return make(voyage, StageSpec("forms", settings, {"data": data, **models}, {}), build_forms)
 
 
@@ -223,7 +225,7 @@ def _written(
         for ids, stop_id in prompts
     ]
     with (
-        EngineProcess(engine, file, context_of(recipe), SLOTS) as process,
+        EngineProcess(engine, file, context_of(recipe), SLOTS, cache=recipe.serve.cache) as process,
         voyage.log.progress(f"answers of {file.name}", len(requests)) as shown,
     ):
         generate_all(process, requests[:1])
