@@ -120,4 +120,4 @@ def _pack(
     six_bits_S12 = np.concatenate([first_4S, second_4S, third_4S]).T
     q_S42 = q_32B.T.reshape(-1, BLOCKS // 2, 2, BLOCK)
     halves_S128 = (q_S42[:, :, 0] | q_S42[:, :, 1] << 4).reshape(len(unit_S), -1)
-    return np.concatenate([units_S4, six_bits_S12, halves_S128], axis=-1)
+    return np.concatenate([units_S4, six_bits_S12, halves_S128], axis=-1, dtype=np.uint8)

@@ -12,8 +12,8 @@ from setsail.models import gguf_file
 class GgufLimits:
     """The architecture, the number of tokens, the longest context that the model was made for, and its weights' kinds.
 
-    `kinds` are the names of GGUF's kinds that matrices have. `head_size` and `cache_values` are how many numbers attention
-    keeps of a token: of one head, and of all heads and layers, keys and values; 0 where the file does not tell.
+    `kinds` are the names of GGUF's kinds that matrices have. `head_size` and `cache_values` are how many numbers
+    attention keeps of a token: of one head, and of all heads and layers, keys and values; 0 where the file is silent.
     """
 
     architecture: str

@@ -11,6 +11,7 @@ import queue
 import threading
 from pathlib import Path
 
+from setsail.base.errors import ModelError
 from setsail.engine.cache import LLAMACPP_GROUP
 from setsail.engine.contract import Event, Finished, GenerationRequest, Token, fit_to_context
 from setsail.engine.gguf_limits import read_limits

@@ -25,8 +25,8 @@ ENGINES = {
     "echo": "setsail.engine.echo:open_engine",
 }
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
-# What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step, which
-# is another model; others it does not read.
+# What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step,
+# which is another model; others it does not read.
 OPENVINO_KINDS = frozenset({"F32", "F16", "BF16", "Q8_0", "Q4_0"})
 
 
@@ -73,7 +73,8 @@ def open_engine(
     With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
     `cache` is one of `cache.BYTES`.
 
-    Raises: UserError for an unknown name, and a cache that the engine does not have; ModelError when the model cannot be loaded.
+    Raises: UserError for an unknown name, and a cache that the engine does not have; ModelError when the model cannot
+        be loaded.
     """
     if name == "auto":
         name = choose(model).name

@@ -25,7 +25,7 @@ SLOTS = 32  # answers at once where nobody waits for a single one
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file or folder, the engine that reads it, the sentence that says why that one, and how fine its cache is."""
+    """A model file or folder, the engine that reads it and why that one, and how fine its cache is."""
 
     path: Path
     engine: str
