@@ -36,5 +36,5 @@ def test_it_is_checked_as_it_is_served(tmp_path: Path) -> None:
     assert run.artifact("check").manifest.recipe["cache"] == "int8"
     text = (run.path / "recipe.yaml").read_text()
     (run.path / "recipe.yaml").write_text(text.replace("cache: int8", "cache: f16"))
-    with pytest.raises(CheckRefused, match="made with serve.cache int8, and recipe.yaml says f16"):
+    with pytest.raises(CheckRefused, match=r"made with serve\.cache int8, and recipe.yaml says f16"):
         served_writers(run, load_recipe(run.path / "recipe.yaml").recipe, log=QUIET)
