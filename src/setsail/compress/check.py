@@ -86,6 +86,7 @@ LIMITS: dict[str, Limits] = {
     "q4_0": Limits(1.0, 4.0, 0.05, 0.30, 12.0, 0.10),
 }
 LIMITS["f16"] = LIMITS["bf16"]
+LIMITS["q4_k"] = LIMITS["q4_0"]
 LIMITS["mixed"] = LIMITS["q4_0"]  # as coarse as its coarsest layer; how much it costs in all was measured
 
 

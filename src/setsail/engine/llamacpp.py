@@ -11,6 +11,8 @@ import queue
 import threading
 from pathlib import Path
 
+from setsail.base.errors import ModelError
+from setsail.engine.cache import LLAMACPP_GROUP
 from setsail.engine.contract import Event, Finished, GenerationRequest, Token, fit_to_context
 from setsail.engine.gguf_limits import read_limits
 from setsail.engine.llamacpp_generation import Generation
@@ -77,15 +79,19 @@ class LlamaCppEngine:
 
 
 def open_engine(
-    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False, cache: str = "auto"
 ) -> LlamaCppEngine:
     """An engine with a GGUF file.
 
-    Raises: ModelError for a file that is damaged or of an architecture that llama.cpp does not read.
+    Raises: ModelError for a file that is damaged or of an architecture that llama.cpp does not read, or of heads that
+        its int8 cache does not take.
     """
     limits = read_limits(model)
+    if cache == "int8" and limits.head_size % LLAMACPP_GROUP:
+        what = f"llama.cpp keeps int8 in groups of {LLAMACPP_GROUP}, which do not divide heads of {limits.head_size}"
+        raise ModelError(what, place=str(model), hint="say serve.cache: f16, or leave it out")
     context = min(context, limits.context or context)
-    server = LlamaServer(model, context=context, slots=slots, threads=threads)
+    server = LlamaServer(model, context=context, slots=slots, threads=threads, cache=cache)
     return LlamaCppEngine(server, context=context, slots=slots, num_tokens=limits.num_tokens)
 
 

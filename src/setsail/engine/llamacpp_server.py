@@ -14,23 +14,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xllamacpp.xllamacpp import CommonParams, Server
+from xllamacpp.xllamacpp import CommonParams, Server, ggml_type, llama_flash_attn_type
 
 from setsail.base.errors import ModelError, SetsailError
 from setsail.base.machine import num_cores
 
 ANSWER_SECONDS = 60.0
 _SILENT = -1
+_CACHES = {"f32": ggml_type.GGML_TYPE_F32, "f16": ggml_type.GGML_TYPE_F16, "int8": ggml_type.GGML_TYPE_Q8_0}
 
 
 class LlamaServer:
     """A loaded model. `complete` may be called from several threads at once."""
 
-    def __init__(self, model: Path, *, context: int, slots: int, threads: int | None) -> None:
+    def __init__(self, model: Path, *, context: int, slots: int, threads: int | None, cache: str = "auto") -> None:
         # The folder is removed with the process's own temporary folder, see `child`.
         self._socket = Path(tempfile.mkdtemp(prefix="llamacpp-"), "llama.sock")
         self._key = secrets.token_hex(16)
         parameters = _parameters(model, context=context, slots=slots, threads=threads or num_cores())
+        _keep_in(parameters, cache)
         parameters.hostnames = [str(self._socket)]
         parameters.api_keys = [self._key]
         try:
@@ -69,6 +71,15 @@ class LlamaServer:
         if response.status != http.client.OK:
             raise SetsailError(f"llama.cpp refused {path}: {answer['error']['message']}")
         return answer
+
+
+def _keep_in(parameters: CommonParams, cache: str) -> None:
+    """Sets how fine the cache is; left alone it is f16."""
+    if cache == "auto":
+        return
+    parameters.cache_type_k = parameters.cache_type_v = _CACHES[cache]
+    # The library refuses values that are not floats without it.
+    parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
 
 
 def _parameters(model: Path, *, context: int, slots: int, threads: int) -> CommonParams:

@@ -24,12 +24,13 @@ from openvino_genai.py_openvino_genai import GenerationHandle
 from setsail.base.errors import ModelError, UserError
 from setsail.engine.contract import Event, GenerationRequest, Token, fit_to_context, refuse_grammar
 from setsail.engine.gguf_limits import read_limits
-from setsail.engine.registry import OPENVINO_ARCHITECTURES
+from setsail.engine.registry import OPENVINO_ARCHITECTURES, OPENVINO_KINDS
 from setsail.engine.slots import Slots
 from setsail.models import gguf_file
 
 # Faster than the library's defaults (bf16 and int8 in the cache) and closer to the weights in the file.
-PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+CACHES = {"auto": "f32", "f32": "f32", "f16": "f16", "int8": "u8"}
 BLOCK_TOKENS = 32
 STEP_TOKENS = 512
 
@@ -125,16 +126,23 @@ class OpenVinoEngine:
 
 
 def open_engine(
-    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False, cache: str = "auto"
 ) -> OpenVinoEngine:
     """An engine with a GGUF file.
 
-    Raises: ModelError for a file that is damaged or of an architecture that the library does not read.
+    Raises: ModelError for a file that is damaged, or of an architecture or a kind of weights that the library does not
+        read, or reads otherwise than the file says.
     """
     limits = read_limits(model)
     if limits.architecture not in OPENVINO_ARCHITECTURES:
         raise ModelError(
             f'OpenVINO does not read GGUF files of the architecture "{limits.architecture}"',
+            place=str(model),
+            hint="use the llamacpp engine",
+        )
+    if inexact := sorted(limits.kinds - OPENVINO_KINDS):
+        raise ModelError(
+            f"OpenVINO does not compute weights of {', '.join(inexact)} as the file says",
             place=str(model),
             hint="use the llamacpp engine",
         )
@@ -145,7 +153,9 @@ def open_engine(
     scheduler.num_kv_blocks = slots * (-(-context // BLOCK_TOKENS) + 1)
     scheduler.enable_prefix_caching = True
     words = _words(model) if grammars else FEW_WORDS
-    properties = PRECISION | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    properties = (
+        PRECISION | {"KV_CACHE_PRECISION": CACHES[cache]} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+    )
     try:
         pipeline = genai.ContinuousBatchingPipeline(str(model), _stand_in(words), scheduler, "CPU", **properties)
     except RuntimeError as error:

@@ -65,6 +65,7 @@ class EngineProcess:
         *,
         threads: int | None = None,
         grammars: bool = False,
+        cache: str = "auto",
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -76,6 +77,7 @@ class EngineProcess:
         self.failure: SetsailError | None = None
         self._threads = threads
         self._grammars = grammars
+        self._cache = cache
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -264,6 +266,7 @@ class EngineProcess:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
         arguments += ["--grammars"] if self._grammars else []
+        arguments += [] if self._cache == "auto" else ["--cache", self._cache]
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():

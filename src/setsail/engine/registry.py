@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from setsail.base.errors import UserError, did_you_mean
+from setsail.engine.cache import refuse_unfit_cache
 from setsail.engine.contract import Engine
 from setsail.engine.gguf_limits import read_limits
 
@@ -24,6 +25,9 @@ ENGINES = {
     "echo": "setsail.engine.echo:open_engine",
 }
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+# What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step,
+# which is another model; others it does not read.
+OPENVINO_KINDS = frozenset({"F32", "F16", "BF16", "Q8_0", "Q4_0"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ def choose(model: Path) -> Choice:
     """
     if model.is_dir():
         return Choice("torch", f"{model.name} is a Hugging Face folder, which the torch engine reads")
-    architecture = read_limits(model).architecture
+    limits = read_limits(model)
+    architecture, inexact = limits.architecture, sorted(limits.kinds - OPENVINO_KINDS)
+    if inexact:
+        return Choice("llamacpp", f"OpenVINO does not compute {', '.join(inexact)} as the file says, llama.cpp does")
     readable = architecture in OPENVINO_ARCHITECTURES
     if readable and find_spec("openvino_genai"):
         return Choice(
@@ -52,13 +59,22 @@ def choose(model: Path) -> Choice:
 
 
 def open_engine(
-    name: str, model: Path, *, context: int, slots: int, threads: int | None = None, grammars: bool = False
+    name: str,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None = None,
+    grammars: bool = False,
+    cache: str = "auto",
 ) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
     With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
+    `cache` is one of `cache.BYTES`.
 
-    Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
+    Raises: UserError for an unknown name, and a cache that the engine does not have; ModelError when the model cannot
+        be loaded.
     """
     if name == "auto":
         name = choose(model).name
@@ -66,4 +82,6 @@ def open_engine(
         raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
-    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars)
+    refuse_unfit_cache(name, cache)
+    more = {} if cache == "auto" else {"cache": cache}
+    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars, **more)

@@ -9,7 +9,7 @@ from pathlib import Path
 from setsail.base.log import Log
 from setsail.engine.contract import Finished, GenerationRequest, Token
 from setsail.engine.process import EngineProcess
-from setsail.stages.checked import refuse_unchecked
+from setsail.stages.checked import refuse_other_cache, refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process
 from setsail.stages.kinds import tokenizer_of
 from setsail.stages.serving import read_run
@@ -24,6 +24,7 @@ def chat_in_terminal(path: Path, *, base: bool = False, engine: str | None = Non
     artifact = run.artifact("base_gguf" if base else "gguf")
     if not base:
         refuse_unchecked(run, artifact)
+        refuse_other_cache(run, recipe)
     log, tokenizer, file = Log(), tokenizer_of(artifact), file_to_serve(artifact, recipe, engine)
     messages = [{"role": "system", "content": recipe.data.system}] if recipe.data.system else []
     with open_process(file, recipe, slots=1) as process:

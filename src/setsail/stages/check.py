@@ -25,7 +25,7 @@ from setsail.models.load import load_gguf_model, load_model
 from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
-from setsail.stages.engines import ModelFile, file_to_serve, open_process
+from setsail.stages.engines import ModelFile, file_to_serve, how_served, open_process
 from setsail.stages.export import gguf_name
 from setsail.stages.kinds import tokenizer_of
 from setsail.stages.probes import Reference, observe_torch
@@ -62,7 +62,7 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
     parents = {"base": forms.base, "trained": forms.trained, "merged": forms.merged, "served": forms.served}
     settings = {
         "check": recipe.check.model_dump(mode="json"),
-        "engine": recipe.serve.engine,
+        **how_served(recipe),
         "weights": list(recipe.export.weights),
     }
     return make(voyage, StageSpec("check", settings, parents, {}), build)
@@ -182,6 +182,8 @@ def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Obser
     """Over HTTP, as a client would ask: one request at a time, then eight at once."""
     recipe = voyage.recipe
     precision = recipe.export.weights[0] if _gguf_files(forms.served) else "bf16"
+    if recipe.serve.cache == "int8" and precision in ("bf16", "f16"):
+        precision = "q8_0"  # a cache of eight bits rounds what finer weights compute
     file = file_to_serve(forms.served, recipe)
     voyage.log.say(f"  served by {file.engine}: {file.why}")
     observations = []
@@ -210,7 +212,7 @@ def _ask(client: Client, probe: Probe, *, model: str, max_tokens: int) -> Answer
 
 def _gguf_files(served: Artifact) -> dict[str, Path]:
     """The precisions of an export, in the recipe's order of names, and their files."""
-    names = ("q8_0", "q4_0", "bf16", "f16", "mixed")
+    names = ("q8_0", "q4_k", "q4_0", "bf16", "f16", "mixed")
     return {name: served.path / gguf_name(name) for name in names if gguf_name(name) in served.manifest.files}
 
 

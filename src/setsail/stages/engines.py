@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from setsail.base.artifact import Artifact
-from setsail.base.log import Log
+from setsail.base.log import Log, size
 from setsail.base.recipe import Recipe
 from setsail.engine.batch import Completion, generate_all
+from setsail.engine.cache import OWN, cache_bytes
 from setsail.engine.contract import GenerationRequest
+from setsail.engine.gguf_limits import read_limits
 from setsail.engine.process import EngineProcess
 from setsail.engine.registry import choose
 from setsail.stages.kinds import tokenizer_of
@@ -22,11 +25,12 @@ SLOTS = 32  # answers at once where nobody waits for a single one
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file or folder, the engine that reads it, and the sentence that says why that one."""
+    """A model file or folder, the engine that reads it and why that one, and how fine its cache is."""
 
     path: Path
     engine: str
     why: str
+    cache: str = "auto"
 
 
 def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
@@ -35,9 +39,25 @@ def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None)
     path = next((artifact.path / name for name in files if name in artifact.manifest.files), artifact.path)
     wanted = engine or recipe.serve.engine
     if wanted != "auto":
-        return ModelFile(path, wanted, "you named it")
+        return ModelFile(path, wanted, "you named it", recipe.serve.cache)
     choice = choose(path)
-    return ModelFile(path, choice.name, choice.reason)
+    return ModelFile(path, choice.name, choice.reason, recipe.serve.cache)
+
+
+def how_served(recipe: Recipe) -> dict[str, Any]:
+    """What of the engine decides what it answers, as stages keep it; what a run never said is not there."""
+    cache = {} if recipe.serve.cache == "auto" else {"cache": recipe.serve.cache}
+    return {"engine": recipe.serve.engine, **cache}
+
+
+def cache_told(file: ModelFile, recipe: Recipe) -> str:
+    """A line on the memory that full slots take; nothing where it is not known."""
+    if file.path.is_dir():
+        return ""
+    context, slots = context_of(recipe), recipe.serve.slots
+    most = cache_bytes(read_limits(file.path), file.engine, file.cache, context=context, slots=slots)
+    fineness = OWN.get(file.engine, "") if file.cache == "auto" else file.cache
+    return "" if most is None else f"cache in {fineness}: at most {size(most)}, {slots} slots of {context:,} tokens"
 
 
 def context_of(recipe: Recipe) -> int:
@@ -48,7 +68,7 @@ def context_of(recipe: Recipe) -> int:
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, grammars: bool = False) -> EngineProcess:
     """A watched child process with the model, not yet started."""
     num_slots = slots or recipe.serve.slots
-    return EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars)
+    return EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars, cache=file.cache)
 
 
 def answer_all(

@@ -21,7 +21,7 @@ from setsail.evaluate.question import choose_rows
 from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
-from setsail.stages.engines import answer_all
+from setsail.stages.engines import answer_all, how_served
 from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.guard import Examined, examine, is_guarded
@@ -58,7 +58,7 @@ def make_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Forms) ->
             "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"guard"}),
             "context": recipe.training.context,
             "near": recipe.data.near_duplicates,
-            "engine": recipe.serve.engine,
+            **how_served(recipe),
             "seed": recipe.seed,
             "reads": recipe.reads,
         },

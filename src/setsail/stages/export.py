@@ -10,11 +10,18 @@ from typing import Any, cast
 from setsail.base.artifact import Artifact
 from setsail.base.errors import CheckRefused
 from setsail.base.log import size
-from setsail.compress.export import Weights, export_gguf, verify_single_rounding, weight_error
+from setsail.compress.export import (
+    Weights,
+    export_gguf,
+    has_room_for,
+    no_room_for,
+    verify_single_rounding,
+    weight_error,
+)
 from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
 from setsail.models.weights import SIDE_FILES, weights_sha256
-from setsail.stages.kinds import tokenizer_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.precision import MIXED, PLAIN, coarser_layers
 from setsail.stages.stage import StageSpec, Voyage, make
 
@@ -70,6 +77,18 @@ def make_gguf(
 
     parents = {"model": model, **({} if precision is None else {"precision": precision})}
     return make(voyage, StageSpec(kind, {"weights": list(weights)}, parents, {}), build)
+
+
+def refuse_unfit_weights(voyage: Voyage, base: Artifact) -> None:
+    """Before training: a precision that no matrix of the base could have.
+
+    Raises: ModelError, naming it.
+    """
+    export = voyage.recipe.export
+    if export.format == "gguf" and kind_of_base(base) == "decoder":
+        for weights in cast(tuple[Weights, ...], export.weights):
+            if not has_room_for(base.path, weights):
+                raise no_room_for(base.path, weights)
 
 
 def gguf_name(weights: str) -> str:

@@ -21,7 +21,7 @@ from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.errors import CheckRefused
 from setsail.base.files import write_atomically
 from setsail.base.recipe import READING_TASKS, Recipe
-from setsail.compress.export import Weights, export_gguf, verify_single_rounding
+from setsail.compress.export import Weights, export_gguf, has_room_for, verify_single_rounding
 from setsail.compress.forms import Figure, Form, Forms
 from setsail.data.row import Message, Row
 from setsail.engine.batch import generate_all
@@ -41,7 +41,7 @@ from setsail.models.load import load_gguf_model
 from setsail.models.sources import NOT_STATED
 from setsail.stages.class_scores import as_read, classify_with, fitting
 from setsail.stages.data import read_parts
-from setsail.stages.engines import context_of
+from setsail.stages.engines import context_of, how_served
 from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.export import gguf_name
@@ -60,7 +60,7 @@ from setsail.tokens.tokenizer import Tokenizer
 FILE = "forms.json"
 MOST_MEASURED = 256  # texts that are read for the time
 SLOTS = 8  # answers that are written at once
-PRECISIONS: tuple[Weights, ...] = ("f16", "q8_0", "q4_0")  # the first is the original
+PRECISIONS: tuple[Weights, ...] = ("f16", "q8_0", "q4_k", "q4_0")  # the first is the original
 Prompt = tuple[tuple[int, ...], int]  # token ids, and the token that ends an answer
 BEGINNING = 16  # tokens of a text with which a model goes on, where nothing is asked
 
@@ -77,14 +77,16 @@ def make_forms(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact]) -
         build(draft, compared, name=recipe.name, language=recipe.language)
         return {"num_forms": len(compared.forms), "metric": compared.metric}
 
-    settings = {
+    settings: dict[str, Any] = {
         "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "engine": recipe.serve.engine,
+        **how_served(recipe),
         "seed": recipe.seed,
         "names": list(models),
         "weights": list(recipe.export.weights),
         "mixed": recipe.compress.model_dump(mode="json") if MIXED in recipe.export.weights else None,
     }
+    if recipe.task not in READING_TASKS:
+        settings["precisions"] = _precisions(recipe, next(iter(models.values())))
     return make(voyage, StageSpec("forms", settings, {"data": data, **models}, {}), build_forms)
 
 
@@ -149,7 +151,7 @@ def _writers(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact], dra
     recipe, own = voyage.recipe, next(iter(models))
     files: dict[str, tuple[Artifact, Path]] = {}
     for name, model in models.items():
-        for weights in PRECISIONS if name == own else (_served_as(recipe),):
+        for weights in _precisions(recipe, model) if name == own else (_served_as(recipe),):
             title = f"{name} {weights}"
             file = draft / (gguf_name(weights) if name == own else f"{name}-{gguf_name(weights)}")
             export_gguf(model.path, file, weights, name=title, licence=NOT_STATED, log=voyage.log)
@@ -182,6 +184,12 @@ def _writers(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact], dra
     sizes = {title: file.stat().st_size for title, (_, file) in files.items()}
     paths = {title: file.name if file.parent == draft else str(file) for title, (_, file) in files.items()}
     return _forms(evaluation, measured, sizes=sizes, paths=paths, unit="tokens")
+
+
+def _precisions(recipe: Recipe, model: Artifact) -> list[Weights]:
+    """Those that the model's rows allow and the engine that serves it computes."""
+    unfit = {"q4_k"} if recipe.serve.engine == "openvino" else set[str]()
+    return [weights for weights in PRECISIONS if weights not in unfit and has_room_for(model.path, weights)]
 
 
 def _served_as(recipe: Recipe) -> Weights:
@@ -217,7 +225,7 @@ def _written(
         for ids, stop_id in prompts
     ]
     with (
-        EngineProcess(engine, file, context_of(recipe), SLOTS) as process,
+        EngineProcess(engine, file, context_of(recipe), SLOTS, cache=recipe.serve.cache) as process,
         voyage.log.progress(f"answers of {file.name}", len(requests)) as shown,
     ):
         generate_all(process, requests[:1])

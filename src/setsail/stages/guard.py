@@ -32,7 +32,7 @@ from setsail.evaluate.guard import (
     write_examination,
 )
 from setsail.models.load import load_model
-from setsail.stages.engines import answer_all, context_of
+from setsail.stages.engines import answer_all, context_of, how_served
 from setsail.stages.examples import nats_of
 from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.objectives import lesson_of
@@ -73,7 +73,7 @@ def examine(voyage: Voyage, kind: str, *, weights: Artifact, served: Artifact) -
     settings = {
         "battery": VERSION,
         "task": recipe.task,
-        "engine": recipe.serve.engine,
+        **how_served(recipe),
         "weights": recipe.export.weights[0],
         "context": context_of(recipe),
     }

@@ -31,8 +31,8 @@ from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
-from setsail.stages.checked import refuse_unchecked
-from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.checked import refuse_other_cache, refuse_unchecked
+from setsail.stages.engines import cache_told, context_of, file_to_serve, open_process
 from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
@@ -179,6 +179,7 @@ def served_writers(
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
     if not before_check:
         refuse_unchecked(run, tuned)
+        refuse_other_cache(run, recipe)
     return {
         recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
         base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
@@ -241,6 +242,8 @@ def _served(
     )
     if not lazily:
         log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
+        if told := cache_told(file, recipe):
+            log.say(f"  {name}: {told}")
         process.start()
     return model
 

@@ -23,7 +23,7 @@ from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
 from setsail.stages.evaluating import evaluation_of
 from setsail.stages.exam import Exam
-from setsail.stages.export import make_gguf, make_merged
+from setsail.stages.export import make_gguf, make_merged, refuse_unfit_weights
 from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.kinds import kind_of_base, refuse_to_write_text
@@ -118,6 +118,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         return made
     made["base"] = pruned(voyage, make_base(voyage, made.get("tokenizer")), made["data"])
     refuse_without_questions(voyage, made["base"])
+    refuse_unfit_weights(voyage, made["base"])
     if until == "export" and voyage.recipe.task not in ENCODER_TASKS:
         refuse_to_write_text(made["base"])
     ranks = voyage.recipe.task == "rank"
