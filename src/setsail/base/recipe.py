@@ -332,7 +332,8 @@ class Recipe(Part):
         if self.task in ENCODER_TASKS:
             _refuse_unfit_for_an_encoder(self)
         is_encoder = self.task in ENCODER_TASKS
-        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
+        method = self.training.method
+        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder, method=method)
         refuse_unfit_damage(self.task, self.data.damage)
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method

@@ -23,6 +23,7 @@ class GenerationRequest:
     `temperature` 0 is greedy. The same `seed` gives the same tokens on one engine at one concurrency; None draws a new
     one. `num_logprobs` asks for that many of the likeliest tokens beside each chosen one (0: none at all). With a
     `grammar` (GBNF, rule `root`) the answer is a text of it, or the beginning of one where `max_tokens` cut it.
+    `adapter` is one of those that the engine was opened with, by its number; None is the model as it is.
 
     Raises: UserError when a value is out of its range.
     """
@@ -35,6 +36,7 @@ class GenerationRequest:
     stop_ids: tuple[int, ...] = ()
     num_logprobs: int = 0
     grammar: str | None = None
+    adapter: int | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:

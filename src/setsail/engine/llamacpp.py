@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from setsail.engine.contract import Event, Finished, GenerationRequest, Token, fit_to_context
@@ -77,15 +78,21 @@ class LlamaCppEngine:
 
 
 def open_engine(
-    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None,
+    grammars: bool = False,
+    adapters: Sequence[Path] = (),
 ) -> LlamaCppEngine:
-    """An engine with a GGUF file.
+    """An engine with a GGUF file, and adapters of it.
 
     Raises: ModelError for a file that is damaged or of an architecture that llama.cpp does not read.
     """
     limits = read_limits(model)
     context = min(context, limits.context or context)
-    server = LlamaServer(model, context=context, slots=slots, threads=threads)
+    server = LlamaServer(model, context=context, slots=slots, threads=threads, adapters=adapters)
     return LlamaCppEngine(server, context=context, slots=slots, num_tokens=limits.num_tokens)
 
 

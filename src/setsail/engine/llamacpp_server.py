@@ -10,11 +10,11 @@ import json
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xllamacpp.xllamacpp import CommonParams, Server
+from xllamacpp.xllamacpp import CommonAdapterLoraInfo, CommonParams, Server
 
 from setsail.base.errors import ModelError, SetsailError
 from setsail.base.machine import num_cores
@@ -24,13 +24,17 @@ _SILENT = -1
 
 
 class LlamaServer:
-    """A loaded model. `complete` may be called from several threads at once."""
+    """A loaded model with its adapters. `complete` may be called from several threads at once."""
 
-    def __init__(self, model: Path, *, context: int, slots: int, threads: int | None) -> None:
+    def __init__(
+        self, model: Path, *, context: int, slots: int, threads: int | None, adapters: Sequence[Path] = ()
+    ) -> None:
         # The folder is removed with the process's own temporary folder, see `child`.
         self._socket = Path(tempfile.mkdtemp(prefix="llamacpp-"), "llama.sock")
         self._key = secrets.token_hex(16)
         parameters = _parameters(model, context=context, slots=slots, threads=threads or num_cores())
+        parameters.lora_adapters = [_adapter(path) for path in adapters]
+        self.num_adapters = len(adapters)
         parameters.hostnames = [str(self._socket)]
         parameters.api_keys = [self._key]
         try:
@@ -69,6 +73,13 @@ class LlamaServer:
         if response.status != http.client.OK:
             raise SetsailError(f"llama.cpp refused {path}: {answer['error']['message']}")
         return answer
+
+
+def _adapter(path: Path) -> CommonAdapterLoraInfo:
+    """An adapter that is not applied where a request does not ask for it."""
+    adapter = CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = str(path), 0.0
+    return adapter
 
 
 def _parameters(model: Path, *, context: int, slots: int, threads: int) -> CommonParams:

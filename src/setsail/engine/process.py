@@ -13,9 +13,9 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ class EngineProcess:
         *,
         threads: int | None = None,
         grammars: bool = False,
+        adapters: Sequence[Path] = (),
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -76,6 +77,8 @@ class EngineProcess:
         self.failure: SetsailError | None = None
         self._threads = threads
         self._grammars = grammars
+        self._adapters = adapters
+        self.adapter: int | None = None  # which of them a request gets that names none
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -130,6 +133,8 @@ class EngineProcess:
         Raises: UserError when the prompt does not fit into the context.
         """
         fitting = fit_to_context(request, self.context)
+        if fitting.adapter is None:
+            fitting = replace(fitting, adapter=self.adapter)
         request_id = next(self._ids)
 
         def receive(message: dict[str, Any]) -> None:
@@ -264,6 +269,7 @@ class EngineProcess:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
         arguments += ["--grammars"] if self._grammars else []
+        arguments += [word for path in self._adapters for word in ("--adapter", str(path))]
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():

@@ -6,7 +6,7 @@ architecture and by what is installed, never by a file's name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,6 +23,7 @@ ENGINES = {
     "torch": "setsail.engine.torch:open_engine",
     "echo": "setsail.engine.echo:open_engine",
 }
+TAKE_ADAPTERS = ("llamacpp",)
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
@@ -52,13 +53,22 @@ def choose(model: Path) -> Choice:
 
 
 def open_engine(
-    name: str, model: Path, *, context: int, slots: int, threads: int | None = None, grammars: bool = False
+    name: str,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None = None,
+    grammars: bool = False,
+    adapters: Sequence[Path] = (),
 ) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
-    With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
+    With `grammars` requests may bring one, where the engine can: some take seconds longer to load then. With `adapters`
+    a request may choose one.
 
-    Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
+    Raises: UserError for an unknown name, or adapters at an engine that takes none; ModelError when the model cannot be
+    loaded.
     """
     if name == "auto":
         name = choose(model).name
@@ -66,4 +76,7 @@ def open_engine(
         raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
-    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars)
+    more = {"adapters": adapters} if adapters else {}
+    if adapters and name not in TAKE_ADAPTERS:
+        raise UserError(f"the {name} engine takes no adapters here", hint=f"use {' or '.join(TAKE_ADAPTERS)}")
+    return opener(model, context=context, slots=slots, threads=threads, grammars=grammars, **more)

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--grammars", action="store_true")
+    parser.add_argument("--adapter", type=Path, action="append", default=[], dest="adapters")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             slots=options.slots,
             threads=options.threads,
             grammars=options.grammars,
+            adapters=options.adapters,
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setsail.base.artifact import Artifact
+from setsail.base.errors import UserError
 from setsail.base.log import Log
 from setsail.base.recipe import Recipe
 from setsail.engine.batch import Completion, generate_all
 from setsail.engine.contract import GenerationRequest
 from setsail.engine.process import EngineProcess
-from setsail.engine.registry import choose
+from setsail.engine.registry import TAKE_ADAPTERS, choose
+from setsail.stages.export import ADAPTER, base_name
 from setsail.stages.kinds import tokenizer_of
 from setsail.tokens.render import Rendered
 
@@ -22,15 +24,21 @@ SLOTS = 32  # answers at once where nobody waits for a single one
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file or folder, the engine that reads it, and the sentence that says why that one."""
+    """A model file or folder, the engine that reads it, the sentence that says why that one, and an adapter on it."""
 
     path: Path
     engine: str
     why: str
+    adapter: Path | None = None
 
 
 def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
-    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen."""
+    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen.
+
+    Raises: UserError for an adapter and an engine that takes none.
+    """
+    if ADAPTER in artifact.manifest.files:
+        return _with_adapter(artifact, recipe, engine or recipe.serve.engine)
     files = [f"model-{weights}.gguf" for weights in (recipe.export.weights[0], PLAIN)]
     path = next((artifact.path / name for name in files if name in artifact.manifest.files), artifact.path)
     wanted = engine or recipe.serve.engine
@@ -38,6 +46,14 @@ def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None)
         return ModelFile(path, wanted, "you named it")
     choice = choose(path)
     return ModelFile(path, choice.name, choice.reason)
+
+
+def _with_adapter(artifact: Artifact, recipe: Recipe, wanted: str) -> ModelFile:
+    if wanted not in ("auto", *TAKE_ADAPTERS):
+        hint = "leave --engine out, or export the model merged: export.adapter: false"
+        raise UserError(f"the engine {wanted} takes no adapter file", place=str(artifact.path), hint=hint)
+    base = artifact.file(base_name(recipe.export.weights[0]))
+    return ModelFile(base, TAKE_ADAPTERS[0], "it puts an adapter on its base", artifact.file(ADAPTER))
 
 
 def context_of(recipe: Recipe) -> int:
@@ -48,7 +64,10 @@ def context_of(recipe: Recipe) -> int:
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, grammars: bool = False) -> EngineProcess:
     """A watched child process with the model, not yet started."""
     num_slots = slots or recipe.serve.slots
-    return EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars)
+    adapters = () if file.adapter is None else (file.adapter,)
+    process = EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars, adapters=adapters)
+    process.adapter = 0 if adapters else None
+    return process
 
 
 def answer_all(
