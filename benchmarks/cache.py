@@ -19,6 +19,7 @@ from setsail.base.machine import describe, versions
 from setsail.base.run import Run
 from setsail.engine import EngineProcess, GenerationRequest, generate_all
 from setsail.engine.cache import BYTES, cache_bytes
+from setsail.engine.contract import Special
 from setsail.engine.gguf_limits import read_limits
 
 RESULTS = Path(__file__).parent / "results" / "cache.json"
@@ -36,7 +37,7 @@ def fill(
     engine: str, cache: str, file: Path, context: int, prompts: list[tuple[int, ...]]
 ) -> tuple[int, int, list[float]]:
     """Bytes with empty slots and with full ones, and the log-probability of each first token."""
-    with EngineProcess(engine, file, context, len(prompts), threads=1, cache=cache) as process:
+    with EngineProcess(engine, file, context, len(prompts), threads=1, special=Special(cache=cache)) as process:
         generate_all(process, [GenerationRequest(prompts[0][:1], 1)])
         assert process.pid is not None
         empty = pss_bytes(process.pid)

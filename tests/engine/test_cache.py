@@ -14,6 +14,7 @@ from setsail.compress.check import LIMITS
 from setsail.compress.export import export_gguf
 from setsail.engine import EngineProcess, GenerationRequest, generate_all
 from setsail.engine.cache import BYTES, cache_bytes
+from setsail.engine.contract import Special
 from setsail.engine.gguf_limits import read_limits
 from setsail.engine.registry import open_engine
 
@@ -34,7 +35,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_first_tokens_are_near_to_those_of_the_finest_cache(wide: Path, name: str) -> None:
     found = {}
     for cache in ("f32", "f16", "int8"):
-        with EngineProcess(name, wide, CONTEXT, 4, threads=1, cache=cache) as engine:
+        with EngineProcess(name, wide, CONTEXT, 4, threads=1, special=Special(cache=cache)) as engine:
             # The second of two tokens reads what the cache holds of the whole prompt.
             answers = generate_all(engine, [GenerationRequest(prompt, 2, num_logprobs=1) for prompt in PROMPTS])
         found[cache] = [(answer.token_ids, answer.logprobs[-1]) for answer in answers]
@@ -57,10 +58,10 @@ def test_what_it_takes_is_told(tiny_gguf: Path) -> None:
 
 def test_an_engine_that_has_only_its_own_refuses(tiny_gguf: Path) -> None:
     with pytest.raises(UserError, match="the torch engine keeps its cache as it computes, not in int8"):
-        open_engine("torch", tiny_gguf, context=64, slots=1, cache="int8")
+        open_engine("torch", tiny_gguf, context=64, slots=1, special=Special(cache="int8"))
 
 
 def test_heads_that_no_group_divides_are_refused_before_loading(tiny_gguf: Path) -> None:
     with pytest.raises(ModelError, match=r"groups of 32, which do not divide heads of 16"):
-        open_engine("llamacpp", tiny_gguf, context=64, slots=1, cache="int8")
+        open_engine("llamacpp", tiny_gguf, context=64, slots=1, special=Special(cache="int8"))
     assert math.isfinite(BYTES["llamacpp"]["int8"])

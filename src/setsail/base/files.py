@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -113,6 +114,14 @@ def _look_like(path: Path, descriptor: int) -> None:
     with contextlib.suppress(PermissionError):
         os.fchown(descriptor, known.st_uid, known.st_gid)
         os.fchmod(descriptor, stat.S_IMODE(known.st_mode))
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A second name of the same file where the file system can, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def publish_folder(draft: Path, final: Path) -> None:

@@ -341,7 +341,8 @@ class Recipe(Part):
             _refuse_unfit_for_an_encoder(self)
         is_encoder = self.task in ENCODER_TASKS
         _refuse_unfit_cache(self.serve, is_encoder=is_encoder)
-        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
+        method = self.training.method
+        refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder, method=method)
         refuse_unfit_damage(self.task, self.data.damage)
         if self.data.augment.answer and (self.task != "chat" or self.finetune.prefer is not None):
             raise ValueError("data.augment.answer is for conversations with one answer each: task chat without prefer")

@@ -51,14 +51,16 @@ class Pieces:
         return f"{self.begin}{{{{ range .Messages }}}}{''.join(turns)}{{{{ end }}}}{{{{ end }}}}{self.prompt}"
 
 
-def write_modelfile(path: Path, *, gguf: str, tokenizer: Tokenizer, licence: str | None = None) -> None:
-    """Write a Modelfile for the GGUF file of that name in the same folder."""
-    write_atomically(path, modelfile(gguf=gguf, tokenizer=tokenizer, licence=licence))
+def write_modelfile(
+    path: Path, *, gguf: str, tokenizer: Tokenizer, licence: str | None = None, adapter: str | None = None
+) -> None:
+    """Write a Modelfile for the GGUF file of that name in the same folder, and an adapter beside it."""
+    write_atomically(path, modelfile(gguf=gguf, tokenizer=tokenizer, licence=licence, adapter=adapter))
 
 
-def modelfile(*, gguf: str, tokenizer: Tokenizer, licence: str | None = None) -> str:
+def modelfile(*, gguf: str, tokenizer: Tokenizer, licence: str | None = None, adapter: str | None = None) -> str:
     """The text of a Modelfile: try it with `ollama create NAME -f Modelfile`."""
-    lines = [f"FROM ./{gguf}"]
+    lines = [f"FROM ./{gguf}", *([f"ADAPTER ./{adapter}"] if adapter else [])]
     pieces = find_pieces(tokenizer)
     if pieces is None:
         lines.append("# No TEMPLATE: the chat template of this model could not be said exactly in Ollama's language.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from setsail.base.errors import UserError
@@ -23,6 +24,7 @@ class GenerationRequest:
     `temperature` 0 is greedy. The same `seed` gives the same tokens on one engine at one concurrency; None draws a new
     one. `num_logprobs` asks for that many of the likeliest tokens beside each chosen one (0: none at all). With a
     `grammar` (GBNF, rule `root`) the answer is a text of it, or the beginning of one where `max_tokens` cut it.
+    `adapter` is one of those that the engine was opened with, by its number; None is the model as it is.
 
     Raises: UserError when a value is out of its range.
     """
@@ -35,6 +37,7 @@ class GenerationRequest:
     stop_ids: tuple[int, ...] = ()
     num_logprobs: int = 0
     grammar: str | None = None
+    adapter: int | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -49,6 +52,21 @@ class GenerationRequest:
             raise UserError(f"seed is {self.seed}", hint="use a whole number from 0 to 4294967295")
         if self.num_logprobs < 0:
             raise UserError(f"num_logprobs is {self.num_logprobs}", hint="use 0 for none")
+
+
+@dataclass(frozen=True)
+class Special:
+    """What only some engines take when they are opened.
+
+    `cache` is how fine they keep what they have read, one of `cache.BYTES` or "auto"; `adapters` are files of which a
+    request chooses one.
+    """
+
+    cache: str = "auto"
+    adapters: tuple[Path, ...] = ()
+
+
+PLAIN = Special()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from setsail.base.errors import ModelError
@@ -79,9 +80,16 @@ class LlamaCppEngine:
 
 
 def open_engine(
-    model: Path, *, context: int, slots: int, threads: int | None, grammars: bool = False, cache: str = "auto"
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None,
+    grammars: bool = False,
+    cache: str = "auto",
+    adapters: Sequence[Path] = (),
 ) -> LlamaCppEngine:
-    """An engine with a GGUF file.
+    """An engine with a GGUF file, and adapters of it.
 
     Raises: ModelError for a file that is damaged or of an architecture that llama.cpp does not read, or of heads that
         its int8 cache does not take.
@@ -91,7 +99,7 @@ def open_engine(
         what = f"llama.cpp keeps int8 in groups of {LLAMACPP_GROUP}, which do not divide heads of {limits.head_size}"
         raise ModelError(what, place=str(model), hint="say serve.cache: f16, or leave it out")
     context = min(context, limits.context or context)
-    server = LlamaServer(model, context=context, slots=slots, threads=threads, cache=cache)
+    server = LlamaServer(model, context=context, slots=slots, threads=threads, cache=cache, adapters=adapters)
     return LlamaCppEngine(server, context=context, slots=slots, num_tokens=limits.num_tokens)
 
 

@@ -60,6 +60,13 @@ class Generation:
     def _num_left(self) -> int:
         return self.request.max_tokens - len(self._ids)
 
+    @property
+    def _adapters(self) -> dict[str, Any]:
+        """How much each adapter counts: all or nothing."""
+        numbers = range(self.server.num_adapters)
+        chosen = [{"id": number, "scale": float(number == self.request.adapter)} for number in numbers]
+        return {"lora": chosen} if chosen else {}
+
     def _body(self, num_tokens: int, **more: Any) -> dict[str, Any]:
         request = self.request
         return {
@@ -80,6 +87,7 @@ class Generation:
             "cache_prompt": request.num_logprobs == 0,
             "timings_per_token": True,
             "return_progress": True,
+            **self._adapters,
             **more,
         }
 

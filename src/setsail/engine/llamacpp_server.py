@@ -10,11 +10,11 @@ import json
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xllamacpp.xllamacpp import CommonParams, Server, ggml_type, llama_flash_attn_type
+from xllamacpp.xllamacpp import CommonAdapterLoraInfo, CommonParams, Server, ggml_type, llama_flash_attn_type
 
 from setsail.base.errors import ModelError, SetsailError
 from setsail.base.machine import num_cores
@@ -25,14 +25,25 @@ _CACHES = {"f32": ggml_type.GGML_TYPE_F32, "f16": ggml_type.GGML_TYPE_F16, "int8
 
 
 class LlamaServer:
-    """A loaded model. `complete` may be called from several threads at once."""
+    """A loaded model with its adapters. `complete` may be called from several threads at once."""
 
-    def __init__(self, model: Path, *, context: int, slots: int, threads: int | None, cache: str = "auto") -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        context: int,
+        slots: int,
+        threads: int | None,
+        cache: str = "auto",
+        adapters: Sequence[Path] = (),
+    ) -> None:
         # The folder is removed with the process's own temporary folder, see `child`.
         self._socket = Path(tempfile.mkdtemp(prefix="llamacpp-"), "llama.sock")
         self._key = secrets.token_hex(16)
         parameters = _parameters(model, context=context, slots=slots, threads=threads or num_cores())
         _keep_in(parameters, cache)
+        parameters.lora_adapters = [_adapter(path) for path in adapters]
+        self.num_adapters = len(adapters)
         parameters.hostnames = [str(self._socket)]
         parameters.api_keys = [self._key]
         try:
@@ -80,6 +91,13 @@ def _keep_in(parameters: CommonParams, cache: str) -> None:
     parameters.cache_type_k = parameters.cache_type_v = _CACHES[cache]
     # The library refuses values that are not floats without it.
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+
+
+def _adapter(path: Path) -> CommonAdapterLoraInfo:
+    """An adapter that is not applied where a request does not ask for it."""
+    adapter = CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = str(path), 0.0
+    return adapter
 
 
 def _parameters(model: Path, *, context: int, slots: int, threads: int) -> CommonParams:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from setsail.base import errors
 from setsail.base.errors import SetsailError, SystemRefusal, UserError
 from setsail.engine import wire
 from setsail.engine.child import Child, worker_command
-from setsail.engine.contract import Finished, GenerationRequest, Token, fit_to_context
+from setsail.engine.contract import PLAIN, Finished, GenerationRequest, Special, Token, fit_to_context
 
 State = Literal["starting", "ready", "restarting", "failed", "closed"]
 _TEXT_OP_SECONDS = 60.0
@@ -65,7 +65,7 @@ class EngineProcess:
         *,
         threads: int | None = None,
         grammars: bool = False,
-        cache: str = "auto",
+        special: Special = PLAIN,
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -77,7 +77,8 @@ class EngineProcess:
         self.failure: SetsailError | None = None
         self._threads = threads
         self._grammars = grammars
-        self._cache = cache
+        self._special = special
+        self.adapter: int | None = None  # which of them a request gets that names none
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -132,6 +133,8 @@ class EngineProcess:
         Raises: UserError when the prompt does not fit into the context.
         """
         fitting = fit_to_context(request, self.context)
+        if fitting.adapter is None:
+            fitting = replace(fitting, adapter=self.adapter)
         request_id = next(self._ids)
 
         def receive(message: dict[str, Any]) -> None:
@@ -266,7 +269,8 @@ class EngineProcess:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
         arguments += ["--grammars"] if self._grammars else []
-        arguments += [] if self._cache == "auto" else ["--cache", self._cache]
+        arguments += ["--cache", self._special.cache]
+        arguments += [word for path in self._special.adapters for word in ("--adapter", str(path))]
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():

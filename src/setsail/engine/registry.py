@@ -15,7 +15,7 @@ from typing import cast
 
 from setsail.base.errors import UserError, did_you_mean
 from setsail.engine.cache import refuse_unfit_cache
-from setsail.engine.contract import Engine
+from setsail.engine.contract import PLAIN, Engine, Special
 from setsail.engine.gguf_limits import read_limits
 
 ENGINES = {
@@ -24,6 +24,7 @@ ENGINES = {
     "torch": "setsail.engine.torch:open_engine",
     "echo": "setsail.engine.echo:open_engine",
 }
+TAKE_ADAPTERS = ("llamacpp",)
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 # What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step,
 # which is another model; others it does not read.
@@ -66,15 +67,14 @@ def open_engine(
     slots: int,
     threads: int | None = None,
     grammars: bool = False,
-    cache: str = "auto",
+    special: Special = PLAIN,
 ) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
     With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
-    `cache` is one of `cache.BYTES`.
 
-    Raises: UserError for an unknown name, and a cache that the engine does not have; ModelError when the model cannot
-        be loaded.
+    Raises: UserError for an unknown name, and a cache or adapters that the engine does not take; ModelError when the
+        model cannot be loaded.
     """
     if name == "auto":
         name = choose(model).name
@@ -82,6 +82,9 @@ def open_engine(
         raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
     module, _, attribute = ENGINES[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
+    cache, adapters = special.cache, special.adapters
     refuse_unfit_cache(name, cache)
-    more = {} if cache == "auto" else {"cache": cache}
+    if adapters and name not in TAKE_ADAPTERS:
+        raise UserError(f"the {name} engine takes no adapters here", hint=f"use {' or '.join(TAKE_ADAPTERS)}")
+    more = ({} if cache == "auto" else {"cache": cache}) | ({"adapters": adapters} if adapters else {})
     return opener(model, context=context, slots=slots, threads=threads, grammars=grammars, **more)

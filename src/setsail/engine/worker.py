@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from setsail.base.errors import SetsailError, UserError
 from setsail.engine import wire
-from setsail.engine.contract import Engine, Event, Finished, TextEngine
+from setsail.engine.contract import Engine, Event, Finished, Special, TextEngine
 from setsail.engine.registry import open_engine
 
 POLL_SECONDS = 0.01
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--grammars", action="store_true")
     parser.add_argument("--cache", default="auto")
+    parser.add_argument("--adapter", type=Path, action="append", default=[], dest="adapters")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             slots=options.slots,
             threads=options.threads,
             grammars=options.grammars,
-            cache=options.cache,
+            special=Special(cache=options.cache, adapters=tuple(options.adapters)),
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from setsail.base.errors import SetsailError
 from setsail.base.recipe import Serve
@@ -42,6 +42,7 @@ class ServedModel:
     system: str = ""
     does: str = "a language model: it writes text"
     settings: Serve | None = None  # its own, where several runs are served
+    adapter: int | None = None  # its own, of those that the engine was opened with
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -127,7 +128,7 @@ class LiveModel:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(arrive, event)
 
-        return self.served.engine.submit(request, receive)
+        return self.served.engine.submit(replace(request, adapter=self.served.adapter), receive)
 
     async def is_alive(self) -> bool:
         """Whether the engine produced a token within the last seconds, or does so now when asked; cached."""

@@ -116,8 +116,8 @@ def _cargo(run: Run, weights: str | None) -> Cargo:
         there = tuple(name for name in recipe.export.weights if gguf_name(name) in served.manifest.files)
         default = there[0] if there else ""
     if not default:
-        hint = "write export: {format: gguf} into the recipe, then setsail run RECIPE"
-        raise ArtifactError("this run exported no GGUF file", place=str(run.path), hint=hint)
+        hint = "write export: {format: gguf} into the recipe, and no adapter; then setsail run RECIPE"
+        raise ArtifactError("this run exported no whole GGUF file", place=str(run.path), hint=hint)
     if weights is not None and weights not in there:
         raise UserError(f'nothing was exported as "{weights}"', place="--weights", hint=f"there are {', '.join(there)}")
     return Cargo(run, recipe, served, weights or default, engine)

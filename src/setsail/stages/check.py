@@ -138,10 +138,13 @@ def _files(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observ
 def _in_llamacpp(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """The file as llama.cpp reads it alone: its tokenizer, the template inside the file, its arithmetic."""
     files = _gguf_files(forms.served)
-    if not files or not voyage.recipe.writes_answers:
+    if not voyage.recipe.writes_answers or not (files or voyage.recipe.export.adapter):
         return []
-    weights, file = next(iter(files.items()))
-    reader = ModelFile(file, "llamacpp", "the reader that other tools share")
+    if files:
+        weights, file = next(iter(files.items()))
+        reader = ModelFile(file, "llamacpp", "the reader that other tools share")
+    else:
+        weights, reader = voyage.recipe.export.weights[0], file_to_serve(forms.served, voyage.recipe, "llamacpp")
     with open_process(reader, voyage.recipe, slots=4) as process:
         prompts = [_as_others_would(process, probe) for probe in probes]
         answers = _generate(process, prompts, probes, voyage.recipe, tokenizer_of(forms.served))
@@ -181,7 +184,8 @@ def _answer(prompt: tuple[int, ...], completion: Completion, probe: Probe, token
 def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """Over HTTP, as a client would ask: one request at a time, then eight at once."""
     recipe = voyage.recipe
-    precision = recipe.export.weights[0] if _gguf_files(forms.served) else "bf16"
+    is_rounded = recipe.export.adapter or _gguf_files(forms.served)
+    precision = recipe.export.weights[0] if is_rounded else "bf16"
     if recipe.serve.cache == "int8" and precision in ("bf16", "f16"):
         precision = "q8_0"  # a cache of eight bits rounds what finer weights compute
     file = file_to_serve(forms.served, recipe)

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from setsail.base.artifact import Artifact
+from setsail.base.errors import UserError
 from setsail.base.log import Log, size
 from setsail.base.recipe import Recipe
 from setsail.engine.batch import Completion, generate_all
 from setsail.engine.cache import OWN, cache_bytes
-from setsail.engine.contract import GenerationRequest
+from setsail.engine.contract import GenerationRequest, Special
 from setsail.engine.gguf_limits import read_limits
 from setsail.engine.process import EngineProcess
-from setsail.engine.registry import choose
+from setsail.engine.registry import TAKE_ADAPTERS, choose
+from setsail.stages.export import ADAPTER, base_name
 from setsail.stages.kinds import tokenizer_of
 from setsail.tokens.render import Rendered
 
@@ -25,16 +27,22 @@ SLOTS = 32  # answers at once where nobody waits for a single one
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file or folder, the engine that reads it and why that one, and how fine its cache is."""
+    """A model file or folder, the engine that reads it and why, how fine its cache is, and an adapter on it."""
 
     path: Path
     engine: str
     why: str
     cache: str = "auto"
+    adapter: Path | None = None
 
 
 def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None) -> ModelFile:
-    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen."""
+    """What is served of an artefact: its first GGUF file, or the folder itself; by the engine named or chosen.
+
+    Raises: UserError for an adapter and an engine that takes none.
+    """
+    if ADAPTER in artifact.manifest.files:
+        return _with_adapter(artifact, recipe, engine or recipe.serve.engine)
     files = [f"model-{weights}.gguf" for weights in (recipe.export.weights[0], PLAIN)]
     path = next((artifact.path / name for name in files if name in artifact.manifest.files), artifact.path)
     wanted = engine or recipe.serve.engine
@@ -60,6 +68,15 @@ def cache_told(file: ModelFile, recipe: Recipe) -> str:
     return "" if most is None else f"cache in {fineness}: at most {size(most)}, {slots} slots of {context:,} tokens"
 
 
+def _with_adapter(artifact: Artifact, recipe: Recipe, wanted: str) -> ModelFile:
+    if wanted not in ("auto", *TAKE_ADAPTERS):
+        hint = "leave --engine out, or export the model merged: export.adapter: false"
+        raise UserError(f"the engine {wanted} takes no adapter file", place=str(artifact.path), hint=hint)
+    base = artifact.file(base_name(recipe.export.weights[0]))
+    why = "it puts an adapter on its base"
+    return ModelFile(base, TAKE_ADAPTERS[0], why, recipe.serve.cache, artifact.file(ADAPTER))
+
+
 def context_of(recipe: Recipe) -> int:
     """The tokens that a prompt and its answer may have together when served."""
     return recipe.serve.context or max(2048, recipe.training.context + recipe.serve.max_tokens)
@@ -68,7 +85,11 @@ def context_of(recipe: Recipe) -> int:
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, grammars: bool = False) -> EngineProcess:
     """A watched child process with the model, not yet started."""
     num_slots = slots or recipe.serve.slots
-    return EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars, cache=file.cache)
+    adapters = () if file.adapter is None else (file.adapter,)
+    special = Special(cache=file.cache, adapters=adapters)
+    process = EngineProcess(file.engine, file.path, context_of(recipe), num_slots, grammars=grammars, special=special)
+    process.adapter = 0 if adapters else None
+    return process
 
 
 def answer_all(

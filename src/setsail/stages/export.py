@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from setsail.base.artifact import Artifact
 from setsail.base.errors import CheckRefused
+from setsail.base.files import link_or_copy
 from setsail.base.log import size
+from setsail.compress.adapter_file import changed_tensors, export_adapter
 from setsail.compress.export import (
     Weights,
     export_gguf,
@@ -24,6 +26,8 @@ from setsail.models.weights import SIDE_FILES, weights_sha256
 from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.precision import MIXED, PLAIN, coarser_layers
 from setsail.stages.stage import StageSpec, Voyage, make
+
+ADAPTER = "adapter.gguf"
 
 
 def make_merged(voyage: Voyage, base: Artifact, trained: Artifact) -> Artifact:
@@ -53,11 +57,13 @@ def make_gguf(
     weights: list[Weights] = [PLAIN if name == MIXED and precision is None else name for name in asked]
     coarser = frozenset[int]() if precision is None else coarser_layers(precision)
 
+    called = Path(voyage.recipe.base_name).name if kind == "base_gguf" else voyage.recipe.name
+
     def build(draft: Path) -> Mapping[str, Any]:
         metrics: dict[str, Any] = {}
         for name in weights:
             file = draft / gguf_name(name)
-            title = f"{voyage.recipe.name} {name}"
+            title = f"{called} {name}"
             layers = coarser if name == MIXED else frozenset[int]()
             export_gguf(model.path, file, name, name=title, licence=licence, log=voyage.log, coarser=layers)
             off = verify_single_rounding(model.path, file)
@@ -91,6 +97,37 @@ def refuse_unfit_weights(voyage: Voyage, base: Artifact) -> None:
                 raise no_room_for(base.path, weights)
 
 
+def make_adapter(voyage: Voyage, base: Artifact, trained: Artifact, base_gguf: Artifact, *, licence: str) -> Artifact:
+    """What was trained as a GGUF adapter, bit for bit, with the base's file that it is put on (no second copy)."""
+    [weights] = voyage.recipe.export.weights
+
+    def build(draft: Path) -> Mapping[str, Any]:
+        file = draft / ADAPTER
+        export_adapter(base.path, trained.path, file, name=voyage.recipe.name)
+        if off := changed_tensors(base.path, trained.path, file):
+            raise CheckRefused(
+                f"{len(off)} tensors of {ADAPTER} are not what was trained, first {off[0]}",
+                place="stage gguf",
+                hint="nothing was exported; this is a fault of setsail or of the disk",
+            )
+        link_or_copy(base_gguf.file(gguf_name(weights)), draft / base_name(weights))
+        num_bytes = file.stat().st_size
+        voyage.log.say(f"  {ADAPTER}  {size(num_bytes)}, on the base's {gguf_name(weights)}")
+        tokenizer = tokenizer_of(base)
+        tokenizer.save(draft)
+        settings = {"gguf": base_name(weights), "tokenizer": tokenizer, "licence": licence}
+        write_modelfile(draft / "Modelfile", **settings, adapter=ADAPTER)
+        return {"adapter": {"bytes": num_bytes}}
+
+    parents = {"base": base, "trained": trained, "base_gguf": base_gguf}
+    return make(voyage, StageSpec("gguf", {"weights": [weights], "adapter": True}, parents, {}), build)
+
+
 def gguf_name(weights: str) -> str:
     """The file name of one precision."""
     return f"model-{weights}.gguf"
+
+
+def base_name(weights: str) -> str:
+    """The file name of a base that an adapter lies beside."""
+    return f"base-{weights}.gguf"

@@ -25,7 +25,7 @@ from setsail.compress.export import Weights, export_gguf, has_room_for, verify_s
 from setsail.compress.forms import Figure, Form, Forms
 from setsail.data.row import Message, Row
 from setsail.engine.batch import generate_all
-from setsail.engine.contract import GenerationRequest
+from setsail.engine.contract import GenerationRequest, Special
 from setsail.engine.process import EngineProcess
 from setsail.engine.registry import choose as choose_engine
 from setsail.evaluate.classify import evaluate_classes
@@ -225,7 +225,7 @@ def _written(
         for ids, stop_id in prompts
     ]
     with (
-        EngineProcess(engine, file, context_of(recipe), SLOTS, cache=recipe.serve.cache) as process,
+        EngineProcess(engine, file, context_of(recipe), SLOTS, special=Special(cache=recipe.serve.cache)) as process,
         voyage.log.progress(f"answers of {file.name}", len(requests)) as shown,
     ):
         generate_all(process, requests[:1])

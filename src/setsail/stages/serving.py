@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from setsail.base.run import Run
 from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
+from setsail.engine.process import EngineProcess
 from setsail.evaluate.question import question_of, question_text
 from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
@@ -32,10 +34,11 @@ from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
 from setsail.stages.checked import refuse_other_cache, refuse_unchecked
-from setsail.stages.engines import cache_told, context_of, file_to_serve, open_process
+from setsail.stages.engines import ModelFile, cache_told, context_of, file_to_serve, open_process
 from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
+from setsail.stages.shared_engines import Shared, shared_engines
 from setsail.tasks.prediction import Predictor
 
 # What runs are, and do, whose models do not converse.
@@ -150,11 +153,13 @@ def served_runs(
     """
     models: dict[str, Served] = {}
     write = [run for run, recipe in runs if not predicts(run, recipe)]
+    shared = shared_engines([(run, recipe) for run, recipe in runs if run in write], engine)
     try:
         for run, recipe in runs:
             if run in write:
                 base = "base" if len(runs) == 1 and recipe.name != "base" else f"{recipe.name}/base"
-                opened = served_writers(run, recipe, engine, log=log, before_check=before_check, base_name=base)
+                told = {"log": log, "before_check": before_check, "base_name": base}
+                opened = served_writers(run, recipe, engine, shared=shared.get(run.path), **told)
             else:
                 named = None if write else engine
                 opened = served_predictor(run, recipe, named, log=log, before_check=before_check)
@@ -174,15 +179,24 @@ def served_writers(
     log: Log,
     before_check: bool = False,
     base_name: str = "base",
+    shared: Shared | None = None,
 ) -> dict[str, Served]:
-    """The tuned model, and its base on first use."""
+    """The tuned model, and its base on first use; or both by a shared engine, one with the adapter, one without."""
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
     if not before_check:
         refuse_unchecked(run, tuned)
         refuse_other_cache(run, recipe)
+    if shared is None:
+        return {
+            recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
+            base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
+        }
+    log.say(f"  {recipe.name}: {shared.file.adapter} on {shared.file.path.name} by {shared.file.engine}")
+    shared.start()
+    adapted = _described(tuned, recipe, recipe.name, shared.file, shared.process)
     return {
-        recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
-        base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
+        recipe.name: replace(adapted, adapter=shared.number),
+        base_name: _described(base, recipe, base_name, shared.file, shared.process),
     }
 
 
@@ -227,7 +241,18 @@ def _served(
 ) -> ServedModel:
     file = file_to_serve(artifact, recipe, engine)
     process = open_process(file, recipe, grammars=True)
-    model = ServedModel(
+    model = _described(artifact, recipe, name, file, process)
+    if lazily:
+        return replace(model, start=process.start)
+    log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
+    if told := cache_told(file, recipe):
+        log.say(f"  {name}: {told}")
+    process.start()
+    return model
+
+
+def _described(artifact: Artifact, recipe: Recipe, name: str, file: ModelFile, process: EngineProcess) -> ServedModel:
+    return ServedModel(
         name=name,
         tokenizer=tokenizer_of(artifact),
         engine=process,
@@ -235,17 +260,10 @@ def _served(
         created=int(file.path.stat().st_mtime),
         lineage=artifact.id[:12],
         description=f"{file.path.name} by {file.engine}",
-        start=process.start if lazily else None,
         task=recipe.task,
         system=recipe.data.system or "",
         settings=recipe.serve,
     )
-    if not lazily:
-        log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
-        if told := cache_told(file, recipe):
-            log.say(f"  {name}: {told}")
-        process.start()
-    return model
 
 
 def _what_to_ask(address: str, recipe: Recipe, model: Served) -> str:

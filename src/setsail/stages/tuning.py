@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.device import free_memory_bytes
 from setsail.base.errors import DataError, Stopped
-from setsail.base.files import explained_os_errors, write_atomically
+from setsail.base.files import explained_os_errors, link_or_copy, write_atomically
 from setsail.base.log import Log, duration
 from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
@@ -329,14 +328,5 @@ def _share(hunt: _Hunt) -> None:
         draft = run / f"{name}.partial"
         with explained_os_errors(f"sharing {name}"):
             shutil.rmtree(draft, ignore_errors=True)
-            shutil.copytree(hunt.folder / name, draft, copy_function=_linked)
+            shutil.copytree(hunt.folder / name, draft, copy_function=link_or_copy)
             draft.rename(run / name)
-
-
-def _linked(source: str, target: str) -> str:
-    """A second name of the same file where the file system can, else a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target

@@ -23,7 +23,7 @@ from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
 from setsail.stages.evaluating import evaluation_of
 from setsail.stages.exam import Exam
-from setsail.stages.export import make_gguf, make_merged, refuse_unfit_weights
+from setsail.stages.export import make_adapter, make_gguf, make_merged, refuse_unfit_weights
 from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.kinds import kind_of_base, refuse_to_write_text
@@ -138,7 +138,11 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     made["merged"] = make_merged(voyage, made["base"], trained)
     if MIXED in voyage.recipe.export.weights and voyage.recipe.export.format == "gguf":
         made["precision"] = make_precision(voyage, made["merged"], made["data"])
-    made["gguf"] = _served(voyage, made["merged"], "gguf", licence, made.get("precision"))
+    if voyage.recipe.export.adapter:
+        made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
+        made["gguf"] = make_adapter(voyage, made["base"], trained, made["base_gguf"], licence=licence)
+    else:
+        made["gguf"] = _served(voyage, made["merged"], "gguf", licence, made.get("precision"))
     if until == "export":
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
