@@ -134,8 +134,3 @@ def _move(before: Json, asked: Json, said: Json) -> bool:
 
 def _parts(value: Any) -> list[Json]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def refuse_without_key(settings: Answers) -> None:
-    """Says now, not after a model is loaded, that the log cannot be kept. Raises: UserError, SystemRefusal."""
-    Folder(Path(settings.folder).expanduser(), answers_key(settings.key_file)).prepare()

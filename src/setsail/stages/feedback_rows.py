@@ -49,6 +49,9 @@ def rows_of(review: Review, recipe: Recipe, *, preferences: bool = False) -> Row
     left_out: Counter[str] = Counter()
     refused: set[str] = set()
     for standing, record in review.texts():
+        if record is None:
+            left_out["is no longer where it was: the log was changed meanwhile, so export again"] += 1
+            continue
         if standing.state in (REJECTED, CORRECTED) and "messages" in record.asked:
             refused.add(_key(_conversation(record, None), record.asked.get("tools")))
         try:

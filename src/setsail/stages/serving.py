@@ -31,7 +31,7 @@ from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
-from setsail.stages.answers import open_log, refuse_without_key, settings_of
+from setsail.stages.answers import open_log, settings_of
 from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process
@@ -125,12 +125,15 @@ def serve_run(
         read_keys(Path(settings.keys))
     if settings.audit is not None:
         Audit(Path(settings.audit))
-    if kept is not None:
-        refuse_without_key(kept)
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
     log = Log()
-    models = served_runs(runs, engine, log=log, before_check=before_check)
     answer_log = open_log(kept, [recipe for _, recipe in runs], log) if kept is not None else None
+    try:
+        models = served_runs(runs, engine, log=log, before_check=before_check)
+    except BaseException:
+        if answer_log is not None:
+            answer_log.close()
+        raise
 
     def listening(address: str) -> None:
         print(address, flush=True)

@@ -148,7 +148,6 @@ class AnswerLog:
         if self._file is not None:
             self._leave_file()
         try:
-            self._folder.prepare()
             num_deleted = self._folder.expire(today, days=self._days)
         except (SetsailError, OSError) as error:  # it is looked at again tomorrow
             self._log(f"old answers are not deleted: {error}")

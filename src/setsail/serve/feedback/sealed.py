@@ -119,6 +119,7 @@ def read_records(
 
 def read_one(file: IO[bytes], key: AnswersKey, offset: int, number: int) -> Json | None:
     """The record at a place that `read_records` told; None where another one stands there now."""
+    file.seek(0)
     head = read_head(file)
     file.seek(offset)
     sealed = _next(file, _LENGTH.size + _LONGEST) if head is not None else None

@@ -53,17 +53,15 @@ class Review:
         return sorted(sorted(waiting, key=lambda each: each.time, reverse=True), key=lambda each: not each.is_down)
 
     def read(self, standing: Standing) -> Answered | None:
-        """The answer whole; None where it was forgotten meanwhile."""
+        """The answer whole; None where something of its file was forgotten since the review began."""
         value = self.folder.read(standing.place)
         record = from_json(value) if value is not None else None
-        return record if isinstance(record, Answered) else None
+        return record if isinstance(record, Answered) and record.id == standing.id else None
 
-    def texts(self) -> Iterator[tuple[Standing, Answered]]:
-        """Every answer with its texts, by time."""
+    def texts(self) -> Iterator[tuple[Standing, Answered | None]]:
+        """Every answer with its texts, by time; None as `read` has it."""
         for standing in sorted(self.answers.values(), key=lambda each: each.time):
-            record = self.read(standing)
-            if record is not None:
-                yield standing, record
+            yield standing, self.read(standing)
 
 
 def review_of(folder: Folder, model: str) -> Review:
