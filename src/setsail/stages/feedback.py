@@ -21,6 +21,7 @@ from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import load_recipe
 from setsail.base.recipe_serve import Answers
 from setsail.base.run import Run
+from setsail.data.prepare import MIN_ROWS
 from setsail.data.row import Unfit
 from setsail.data.trace import mentions
 from setsail.serve.feedback.folder import Account, Folder
@@ -230,6 +231,8 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _next_words(desk: Desk, out: Path, made: Rows, *, preferences: bool) -> str:
+    if len(made.rows) < MIN_ROWS:
+        return f"  a source of rows begins at {MIN_ROWS}: review more, or put these among the rows you have"
     rows, run = out.resolve(), Run(desk.run)
     if preferences:
         base = desk.run / run.current().get("merged", "merged-…")
