@@ -31,7 +31,7 @@ from setsail.stages.voyage import sail
 RUN = Path("runs/support")
 RECIPE = """\
 name: support
-data: {source: rows.jsonl, near_duplicates: 1.0, forget: forget.txt, split: {validation: 0, test: 0}}
+data: {source: rows.jsonl, near_duplicates: 1.0, split: {validation: 0, test: 0}}
 serve: {answers: {folder: answers, key_file: answers.key, days: 30}}
 """
 
