@@ -21,7 +21,7 @@ from setsail.serve.feedback.key import AnswersKey
 from setsail.serve.feedback.record import Answered, Decided, Json, Rated, as_json
 from setsail.serve.feedback.standing import Review, review_of
 from setsail.stages.answers import mask_of, masked
-from setsail.stages.feedback_rows import ORIGIN, as_correction, check_correction, rows_of
+from setsail.stages.feedback_rows import ORIGIN, as_correction, row_of, rows_of
 from setsail.stages.voyage import sail
 
 KEY = AnswersKey(bytes(range(32)))
@@ -205,7 +205,7 @@ def test_every_answer_is_a_row_or_counted_with_its_reason(tmp_path: Path) -> Non
     assert made.left_out == {
         "rejected": 1,
         "waits for review": 1,
-        "was cut off, and is approved as it is: correct it": 1,
+        "was cut off, and nothing says how it goes on": 1,
         "is a plain completion, no conversation": 1,
         "was given by a model of task text": 1,
         "no answer (an empty answer)": 1,
@@ -269,13 +269,13 @@ def test_a_correction_that_makes_no_row_is_refused() -> None:
     ):
         asked, said, _ = ASKED[task]
         with pytest.raises(Unfit) as caught:
-            check_correction(answered("01", task, asked, said), correction, recipe_of(task))
+            row_of(answered("01", task, asked, said), correction, recipe_of(task))
         assert words in caught.value.reason
     for task, (asked, said, correction) in ASKED.items():
         record = answered("01", task, asked, said)
-        check_correction(record, correction or "", recipe_of(task))
+        row_of(record, correction or "", recipe_of(task))
         if task not in ("embed", "rank"):
-            check_correction(record, as_correction(record), recipe_of(task))
+            row_of(record, as_correction(record), recipe_of(task))
 
 
 def test_a_redactor_masks_all_texts_of_a_record_together_and_moves_places() -> None:

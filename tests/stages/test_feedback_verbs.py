@@ -224,6 +224,8 @@ def test_what_cannot_be_done_is_said(here: Path, tmp_path: Path) -> None:
             feedback.export(RUN, Path(out))
     feedback.export(RUN, Path("rows.jsonl"))
     feedback.export(RUN, Path("rows.jsonl"))
+    with pytest.raises(UserError, match="as it is: no answer"):
+        feedback.decide(RUN, [*ids, *keep(("Empty?", ""))], "approved")
     with pytest.raises(UserError, match="the client sent none"):
         feedback.decide(RUN, ids[:1], "corrected")
     with pytest.raises(UserError, match='2 answers are called "chatcmpl"'):

@@ -28,7 +28,7 @@ from setsail.serve.feedback.folder import Account, Folder
 from setsail.serve.feedback.key import answers_key, new_key
 from setsail.serve.feedback.record import Answered, Decided, Json, Record, Verdict, as_json, from_json, now
 from setsail.serve.feedback.standing import Review, Standing, review_of
-from setsail.stages.feedback_rows import ORIGIN, Rows, check_correction, rows_of
+from setsail.stages.feedback_rows import ORIGIN, Rows, row_of, rows_of
 from setsail.stages.feedback_words import account_words, line_of, rows_words
 
 MOST_SHOWN = 20
@@ -141,7 +141,8 @@ def decide(
     Without a correction's text, that which the client sent with its rating is taken.
 
     Raises:
-        UserError: no such answer; nothing to correct it by; a correction that makes no row.
+        UserError: no such answer; nothing to correct it by; an answer or a correction that makes no row. None of the
+            answers is decided then.
     """
     log = Log()
     desk = open_desk(path, answers, key_file, log=log)
@@ -151,6 +152,7 @@ def decide(
         text = correction
         if verdict == "corrected":
             text = correction or (standing.rated.correction if standing.rated else "")
+        if verdict != "rejected":
             checked(desk, standing, text)
         decisions.append(Decided(standing.id, now(), verdict, text or ""))
     desk.decide(decisions)
@@ -159,18 +161,19 @@ def decide(
     log.say(f"next   setsail feedback export {path} rows.jsonl")
 
 
-def checked(desk: Desk, standing: Standing, correction: str) -> None:
-    """Raises: UserError where a correction is empty, or no row can be made with it."""
-    if not correction.strip():
+def checked(desk: Desk, standing: Standing, correction: str | None) -> None:
+    """Raises: UserError where a correction is empty, or no row can be made with it, or without one as it is."""
+    if correction is not None and not correction.strip():
         hint = f'setsail feedback correct {desk.run} {standing.id} "what it should have been"'
         raise UserError("there is no correction, and the client sent none", place=standing.id, hint=hint)
     record = desk.review.read(standing)
     if record is None:
         raise UserError("the answer was forgotten meanwhile", place=standing.id)
     try:
-        check_correction(record, correction, desk.recipe)
+        row_of(record, correction, desk.recipe)
     except Unfit as unfit:
-        raise UserError(f"no row can be made with this correction: {unfit.reason}", place=standing.id) from None
+        told = "of this answer as it is" if correction is None else "with this correction"
+        raise UserError(f"no row can be made {told}: {unfit.reason}", place=standing.id) from None
 
 
 def _named(review: Review, name: str) -> Standing:

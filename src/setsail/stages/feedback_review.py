@@ -68,6 +68,8 @@ def _one(desk: Desk, standing: Standing, record: Answered, ask: Callable[[str], 
             if said == "s":
                 return "skipped"
             if said in _VERDICTS:
+                if said == "a":
+                    checked(desk, standing, None)
                 desk.decide([Decided(standing.id, now(), _VERDICTS[said])])
                 return _VERDICTS[said]
             if said in ("c", "e", "u"):

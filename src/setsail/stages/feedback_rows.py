@@ -69,9 +69,13 @@ def rows_of(review: Review, recipe: Recipe, *, preferences: bool = False) -> Row
     return Rows(rows, left_out, len(sound) - len(rows), by_lineage)
 
 
-def check_correction(record: Answered, correction: str, recipe: Recipe) -> None:
-    """Raises: Unfit where the correction makes no row."""
-    _fitting(_columns(record, correction), recipe, recipe.task)
+def row_of(record: Answered, correction: str | None, recipe: Recipe) -> Json:
+    """The row of an answer as it is, or as it was corrected. Raises: Unfit, whose reason is for people."""
+    if record.task != recipe.task:
+        raise Unfit(f"was given by a model of task {record.task}")
+    if correction is None and record.finish_reason == "length":
+        raise Unfit("was cut off, and nothing says how it goes on")
+    return _fitting(_columns(record, correction), recipe, recipe.task)
 
 
 def as_correction(record: Answered) -> str:
@@ -91,11 +95,7 @@ def _row(standing: Standing, record: Answered, recipe: Recipe) -> Json:
     if standing.state not in (APPROVED, CORRECTED):
         raise Unfit("rejected")
     correction = standing.decided.correction if standing.state == CORRECTED else None
-    if record.task != recipe.task:
-        raise Unfit(f"was given by a model of task {record.task}")
-    if correction is None and record.finish_reason == "length":
-        raise Unfit("was cut off, and is approved as it is: correct it")
-    return _fitting(_columns(record, correction), recipe, recipe.task)
+    return row_of(record, correction, recipe)
 
 
 def _pair(standing: Standing, record: Answered, recipe: Recipe) -> Json:
