@@ -291,8 +291,8 @@ def forget(
     with explained_os_errors("forgetting answers"):
         num_gone = folder.without(is_unwanted, account)
     print(f"deleted  {len(ids)} answers, {num_gone} records with what was said of them")
-    log.say("  rows that were exported before, and models that learned from them, hold them still:")
-    log.say("next   setsail forget RECIPE" + (f' --person "{person}"' if person is not None else " ROW"))
+    log.say("  rows that were exported hold them until they are exported again; models that learned from them, for good")
+    log.say(f"next   setsail feedback export {path} rows.jsonl")
     num_unsearched = account.num_under_another_key + account.num_unknown
     if num_unsearched:
         raise CheckRefused(
