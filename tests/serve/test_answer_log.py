@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ import pytest
 from setsail.base.errors import SystemRefusal, UserError
 from setsail.serve.feedback.folder import Account, Folder
 from setsail.serve.feedback.key import AnswersKey, answers_key, new_key
-from setsail.serve.feedback.log import AnswerLog
+from setsail.serve.feedback.log import MOST_WAITING, AnswerLog
 from setsail.serve.feedback.record import Answered, Decided, Rated, as_json, from_json
 from setsail.serve.feedback.standing import review_of
 
@@ -197,6 +198,31 @@ def test_a_fault_of_the_mask_loses_its_records_alone_and_tells_no_text(opened: O
     assert opened.keep(answered()) == ["left_out"] and opened.log.num_left_out == 1
     opened.mask = lambda record: record
     assert opened.keep(answered()) == ["kept"]
+
+
+def test_what_waits_is_bounded_and_what_is_left_at_the_end_is_told(tmp_path: Path) -> None:
+    may_write, lines = threading.Event(), []
+
+    def waits(record: Any) -> Any:
+        may_write.wait()
+        return record
+
+    folder = Folder(tmp_path / "answers", KEY)
+    log = AnswerLog(folder, days=30, mask=waits, log=lines.append, leave_seconds=0.01)
+    first = log.keep(answered())
+    while log._waiting.qsize():
+        time.sleep(0.001)
+    futures = [log.keep(answered(number)) for number in range(MOST_WAITING + 9)]
+    assert [future.result(1) for future in futures[-9:]] == ["lost"] * 9 and log.num_lost == 9
+    assert lines == [
+        "1 answers or ratings are not kept: too many wait to be written; the next ones are only counted (1 lost so far)"
+    ]
+    log.close()
+    assert lines[1] == f"about {MOST_WAITING} answers or ratings are not kept: there was no time left"
+    may_write.set()
+    log._thread.join()
+    assert first.result(0) == "kept"
+    assert log.num_kept == MOST_WAITING + 1
 
 
 def test_the_last_that_was_said_of_an_answer_counts(opened: Opened) -> None:

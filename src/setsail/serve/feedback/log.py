@@ -5,6 +5,7 @@ The invariants: an answer never waits for the log, and never fails with it; what
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from setsail.serve.feedback.sealed import Json, SealedFile, Stale
 # A record without what it must not hold, by the name of the model; None where it is not to be kept at all.
 Mask = Callable[[Answered | Rated], Answered | Rated | None]
 Outcome = Literal["kept", "lost", "left_out"]
-MOST_WAITING = 1024
+MOST_WAITING = 16_384  # eight of the longest lists that /predict takes
 _MOST_AT_ONCE = 256
 _LOOK_SECONDS = 60.0
 _LEAVE_SECONDS = 10.0
@@ -46,6 +47,7 @@ class AnswerLog:
         mask: Mask,
         log: Callable[[str], None],
         today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+        leave_seconds: float = _LEAVE_SECONDS,
     ) -> None:
         """Raises: SystemRefusal when the folder cannot be written."""
         folder.prepare()
@@ -58,7 +60,9 @@ class AnswerLog:
         self._mask = mask
         self._log = log
         self._today = today
+        self._leave_seconds = leave_seconds
         self._is_closing = False
+        self._is_full = False
         self._counting = threading.Lock()
         self._file: SealedFile | None = None
         self._looked: date | None = None
@@ -75,15 +79,19 @@ class AnswerLog:
                 raise queue.Full
             self._waiting.put_nowait(entry)
         except queue.Full:
-            self._lose([entry], "too many wait to be written")
+            self._lose([entry], "" if self._is_full else "too many wait to be written; the next ones are only counted")
+            self._is_full = True
         return entry.outcome
 
     def close(self) -> None:
         """Writes what waits, and the mark of the end."""
         if not self._is_closing:
             self._is_closing = True
-            self._waiting.put(None)
-            self._thread.join(_LEAVE_SECONDS)
+            with contextlib.suppress(queue.Full):  # then the thread sees by itself that nothing more comes
+                self._waiting.put_nowait(None)
+            self._thread.join(self._leave_seconds)
+            if self._thread.is_alive():
+                self._log(f"about {self._waiting.qsize()} answers or ratings are not kept: there was no time left")
 
     def _write(self) -> None:
         is_open = True
@@ -91,6 +99,7 @@ class AnswerLog:
             entries = self._next_entries()
             is_open = None not in entries
             records = [entry for entry in entries if entry is not None]
+            self._is_full = False
             try:
                 self._write_all(records)
             except Exception as error:  # the edge of a thread: a fault of ours loses records, and serving goes on
@@ -102,11 +111,12 @@ class AnswerLog:
         """What waits; nothing when nothing came for a while."""
         entries: list[_Entry | None] = []
         try:
-            entries.append(self._waiting.get(timeout=_LOOK_SECONDS))
+            entries.append(self._waiting.get(timeout=0.01 if self._is_closing else _LOOK_SECONDS))
             while entries[-1] is not None and len(entries) < _MOST_AT_ONCE:
                 entries.append(self._waiting.get_nowait())
         except queue.Empty:
-            pass
+            if self._is_closing and not entries:
+                entries.append(None)
         return entries
 
     def _write_all(self, entries: list[_Entry]) -> None:
@@ -166,5 +176,5 @@ class AnswerLog:
             self.num_lost += len(entries)
         for entry in entries:
             entry.outcome.set_result("lost")
-        if entries:
+        if entries and why:
             self._log(f"{len(entries)} answers or ratings are not kept: {why} ({self.num_lost} lost so far)")
