@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -104,6 +105,17 @@ def test_days_of_the_file_count_for_whoever_deletes_and_a_server_may_shorten_the
     assert folder.expire(TODAY) == 1 and found(folder)[0] == ["a300"]
     assert Folder(folder.path, AnswersKey(bytes(32))).expire(TODAY, days=3) == 1, "it needs no key"
     assert folder.files() == []
+
+
+def test_what_a_killed_command_left_is_deleted_too(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "answers", KEY)
+    folder.prepare()
+    old, new = (folder.path / f".2026-03-05.{name}.sealed.7.tmp" for name in ("old", "new"))
+    for path in (old, new):
+        path.write_bytes(b"sealed")
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    assert folder.expire(TODAY) == 0
+    assert list(folder.path.iterdir()) == [new]
 
 
 WRITES = """

@@ -291,9 +291,7 @@ def forget(
     with explained_os_errors("forgetting answers"):
         num_gone = folder.without(is_unwanted, account)
     print(f"deleted  {len(ids)} answers, {num_gone} records with what was said of them")
-    log.say(
-        "  rows that were exported hold them until they are exported again; models that learned from them, for good"
-    )
+    log.say("  rows that were exported hold them until they are exported again; models that learned of them, for good")
     log.say(f"next   setsail feedback export {path} rows.jsonl")
     num_unsearched = account.num_under_another_key + account.num_unknown
     if num_unsearched:

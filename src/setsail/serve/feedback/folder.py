@@ -6,9 +6,11 @@ only while no other process is in the middle of writing into it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -31,6 +33,8 @@ from setsail.serve.feedback.sealed import (
     size_of,
     write_anew,
 )
+
+_DRAFT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,10 @@ class Folder:
                 if head is not None and head.is_over(today, days=days):
                     path.unlink(missing_ok=True)
                     num_deleted += 1
+        for draft in self.path.glob(f".*{SUFFIX}.*.tmp"):  # of a command that was killed while it forgot something
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                    draft.unlink()
         return num_deleted
 
     def without(self, is_unwanted: Callable[[Json], bool], account: Account) -> int:
