@@ -13,7 +13,7 @@ from setsail.engine.batch import Completion, generate_all
 from setsail.engine.contract import GenerationRequest
 from setsail.engine.process import EngineProcess
 from setsail.engine.registry import choose
-from setsail.stages.base import tokenizer_of
+from setsail.stages.kinds import tokenizer_of
 from setsail.tokens.render import Rendered
 
 PLAIN = "q8_0"  # of a base whose tuned model has a precision of its own

@@ -22,7 +22,7 @@ from setsail.base.run import Run
 from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
-from setsail.evaluate.evaluation import read_evaluation
+from setsail.evaluate.question import question_of, question_text
 from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
@@ -32,12 +32,11 @@ from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
 from setsail.stages.answers import open_log, settings_of
-from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
-from setsail.stages.predictors import load_predictor, predicts
 from setsail.tasks.prediction import Predictor
 
 # What runs are, and do, whose models do not converse.
@@ -212,10 +211,14 @@ def served_predictor(
     model = exported_of(run) if by_onnx else run.artifact("finetune")
     if not before_check:
         refuse_unchecked(run, model, part="served" if by_onnx else "trained")
-    by, open_one = ("onnxruntime", load_exported) if by_onnx else ("torch", load_predictor)
+    by = "onnxruntime" if by_onnx else "torch"
 
     def load() -> Predictor:
-        return open_one(run, recipe)
+        if by_onnx:
+            return load_exported(run, recipe)
+        from setsail.stages.predictors import load_predictor  # torch, which nothing else that is served waits for
+
+        return load_predictor(run, recipe)
 
     log.say(f"  {recipe.name}: {model.path} by {by} ({DOES[recipe.task]})")
     served = ServedPredictor(
@@ -354,5 +357,5 @@ def fields_of(row: Row, task: str) -> dict[str, Any]:
 
 def _first_question(run: Run) -> str:
     """A question of the held-out test."""
-    from_test = run.artifact("evaluate").file("evaluation.json")
-    return read_evaluation(from_test).samples[0].prompt[-1]["content"]
+    row = next(iterate_rows(run.artifact("data").file("test.parquet")))
+    return question_text(question_of(row).prompt)

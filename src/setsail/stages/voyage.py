@@ -18,7 +18,7 @@ from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.page.build import PAGE
 from setsail.stages import check, restoration
-from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
+from setsail.stages.base import make_base, needs_tokenizer
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
 from setsail.stages.evaluating import evaluation_of
@@ -26,6 +26,7 @@ from setsail.stages.exam import Exam
 from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
+from setsail.stages.kinds import kind_of_base, refuse_to_write_text
 from setsail.stages.mixing import make_mix
 from setsail.stages.onnx import make_onnx
 from setsail.stages.pair_check import make_pair_check
