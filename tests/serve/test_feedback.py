@@ -12,6 +12,7 @@ import pytest
 
 from setsail.base.recipe import Serve
 from setsail.serve.app import build_app
+from setsail.serve.client import Client, ClientError
 from setsail.serve.feedback.folder import Account, Folder
 from setsail.serve.feedback.ids import AnswerIds
 from setsail.serve.feedback.key import AnswersKey
@@ -139,6 +140,18 @@ def test_a_key_rates_its_own_answers_alone(start_server: StartServer, kept: Kept
         assert rate(url, answers["shop"], headers=headers["x"]).json()["error"]["code"] == "wrong_scope"
         assert rate(url, answers["desk"], headers=headers["desk"]).status_code == 200, "a rating spends no tokens"
     assert {record.key for record in kept.records() if isinstance(record, Answered)} == {"shop", "desk"}
+
+
+def test_our_own_client_rates(start_server: StartServer, kept: Kept) -> None:
+    with listening(kept.serve(start_server())) as url, Client(url) as client:
+        chatted = client.chat([{"role": "user", "content": "a"}], model="support")
+        completed = client.complete("a", model="support")
+        client.rate(chatted.id, "up")
+        client.rate(completed.id, "down", correction="更好")
+        with pytest.raises(ClientError, match="no answer"):
+            client.rate(chatted.id[:-1], "up")
+    rated = [(record.id, record.correction) for record in kept.records() if isinstance(record, Rated)]
+    assert rated == [(chatted.id, ""), (completed.id, "更好")]
 
 
 def test_what_is_no_rating_is_refused(start_server: StartServer, kept: Kept) -> None:
