@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.small_rows import pair
+from setsail.base.errors import RecipeError
+from setsail.base.recipe_file import load_recipe
 from setsail.data.augment import MARK
 from setsail.data.page.said import said
-from setsail.data.rewrite import Rewriter, fault_of
-from setsail.data.row import read_rows
+from setsail.data.rewrite import Rewriter, fault_of, fault_of_answer
+from setsail.data.row import Message, read_rows
 from setsail.data.summary import ANSWER_FAULTS, Summary
 
 Write = Callable[..., Path]
@@ -28,7 +30,8 @@ class Model:
         self.prompts: list[str] = []
         self.fails_after = fails_after
 
-    def __call__(self, prompt: str, seed: int) -> str:
+    def __call__(self, messages: Sequence[Message], seed: int) -> str:
+        prompt = messages[-1]["content"]
         if self.fails_after is not None and len(self.prompts) >= self.fails_after:
             raise KeyboardInterrupt
         self.prompts.append(prompt)
@@ -54,7 +57,8 @@ def test_rows_are_written_anew_marked_and_only_of_training(jsonl: Write, prepare
 def test_a_text_goes_to_the_other_language_and_back(tmp_path: Path) -> None:
     prompts = []
 
-    def ask(prompt: str, seed: int) -> str:
+    def ask(messages: Sequence[Message], seed: int) -> str:
+        prompt = messages[-1]["content"]
         prompts.append(prompt)
         return "我的包裹在哪里" if "into Chinese" in prompt else "Where might my parcel be"
 
@@ -112,3 +116,55 @@ def test_what_was_left_out_is_told_in_both_languages(jsonl: Write, prepared: Pre
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_answer_is_judged(before: str, after: str) -> None:
     assert fault_of(before, after) in ("", *ANSWER_FAULTS)
+    assert fault_of_answer(before, after) in ("", *ANSWER_FAULTS)
+
+
+def turns(row: dict[str, str]) -> list[dict[str, str]]:
+    return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
+
+
+def test_a_teacher_answers_and_its_answers_stand_beside_the_rows_own(
+    jsonl: Write, prepared: Prepare, tmp_path: Path
+) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    rows = [{"messages": [system, *turns(pair(n))]} for n in range(60)]
+    tool = {"role": "tool", "content": "nothing found"}
+    rows[7] = {"messages": [*rows[7]["messages"][:2], tool, rows[7]["messages"][-1]]}
+    jsonl(rows)
+    asked: list[Sequence[Message]] = []
+
+    def teacher(messages: Sequence[Message], seed: int) -> str:
+        asked.append(messages)
+        return ("A teacher says so.", "", "老师这样说，没有别的", rows[0]["messages"][-1]["content"])[len(asked) % 4]
+
+    summary = prepared("rows.jsonl", augment={"answer": 1.0, "server": SERVER}, ask=teacher)
+    train = {row.id: row for row in read_rows(tmp_path / "out" / "train.parquet")}
+    made = [row for row in train.values() if row.marks]
+    assert len(made) == summary.num_made > 10
+    for row in made:
+        source = train[row.marks[0].removeprefix(f"{MARK}answer from ")]
+        assert row.messages[:-1] == source.messages[:-1] and row.messages[-1] != source.messages[-1]
+    conversations = [row for row in train.values() if not row.marks and row.messages[-2]["role"] != "tool"]
+    assert len(asked) == len(conversations)
+    assert all([turn["role"] for turn in messages] == ["system", "user"] for messages in asked)
+    assert "nothing came" in summary.findings[-1] and "in another language" in summary.findings[-1]
+
+
+def test_a_conversation_that_is_too_long_is_not_sent(tmp_path: Path) -> None:
+    rewriter = Rewriter(lambda messages, seed: "never", tmp_path / "kept")
+    long = [Message(role="user", content="word " * 4000)]
+    assert rewriter.answered(long, "own", seed=1) == "own" and dict(rewriter.refused) == {"long": 1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["task=classify", "data.augment={answer: 1.0, server: {url: 'http://x', model: m}}"], "for conversations"),
+        (["data.augment={answer: 0.5}"], "and server, the model that writes, go together"),
+        (["data.augment={answer: 1.5, server: {url: 'http://x', model: m}}"], "answer"),
+    ],
+)
+def test_recipes_without_a_teacher_or_with_nothing_to_answer(settings: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("name: r\nbase: b\ndata: {source: rows.jsonl}\n")
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(tmp_path / "r.yaml", settings)

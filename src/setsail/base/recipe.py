@@ -336,6 +336,8 @@ class Recipe(Part):
         is_encoder = self.task in ENCODER_TASKS
         refuse_unfit_export(self.export, self.serve.engine, task=self.task, is_encoder=is_encoder)
         refuse_unfit_damage(self.task, self.data.damage)
+        if self.data.augment.answer and (self.task != "chat" or self.finetune.prefer is not None):
+            raise ValueError("data.augment.answer is for conversations with one answer each: task chat without prefer")
         if self.task in WRITING_TASKS:
             is_new, method = isinstance(self.base, New), self.finetune.method
             refuse_unfit_pairs(self.task, self.data.overlong, template=self.template, is_new=is_new, method=method)

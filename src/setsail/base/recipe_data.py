@@ -51,7 +51,8 @@ class Augment(Part):
     """Rows made from training rows. A share of 0 leaves a way out; each way that is wanted makes `copies` of a row.
 
     `swap`, `delete`, `typo` and `synonym` are shares of the words; `lexicon` is a file of words that mean the same, a
-    line each group. `paraphrase` and `back_translate` are shares of the rows, written anew by the model at `server`.
+    line each group. `paraphrase` and `back_translate` are shares of the rows, written anew by the model at `server`;
+    `answer` is a share of the conversations that get its last answer from there too: a teacher's.
     """
 
     swap: Fraction = 0.0
@@ -61,6 +62,7 @@ class Augment(Part):
     lexicon: str | None = None
     paraphrase: Annotated[float, Number, Field(ge=0.0, le=1.0)] = 0.0
     back_translate: Annotated[float, Number, Field(ge=0.0, le=1.0)] = 0.0
+    answer: Annotated[float, Number, Field(ge=0.0, le=1.0)] = 0.0
     server: Server | None = None
     copies: Annotated[int, Number, Field(ge=1, le=16)] = 1
 
@@ -68,8 +70,8 @@ class Augment(Part):
     def _has_what_it_needs(self) -> Augment:
         if (self.synonym > 0) != (self.lexicon is not None):
             raise ValueError("synonym and lexicon, a file of words that mean the same, go together")
-        if (self.paraphrase > 0 or self.back_translate > 0) != (self.server is not None):
-            raise ValueError("paraphrase or back_translate, and server, the model that writes, go together")
+        if (self.paraphrase > 0 or self.back_translate > 0 or self.answer > 0) != (self.server is not None):
+            raise ValueError("paraphrase, back_translate or answer, and server, the model that writes, go together")
         return self
 
 

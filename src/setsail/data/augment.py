@@ -2,9 +2,9 @@
 
 Each made row names the one it was made from, stands in its group, and depends on nothing but that row, the way, the
 seed and, where a model writes, what it answered; whoever wants them gone drops the rows with a mark that begins with
-"made:". Only a text, or what users say in a conversation, is changed, never an answer, since a model would learn to
-make the mistakes. What does not live here: that only training rows get copies (`prepare.py`), the answers of a model
-and what is wrong with them (`rewrite.py`).
+"made:". Only a text, or what users say in a conversation, is changed: a model would learn to make the mistakes of a
+changed answer. A whole answer may be a teacher's instead. What does not live here: that only training rows get copies
+(`prepare.py`), the answers of a model and what is wrong with them (`rewrite.py`).
 
 Source: Wei and Zou 2019, EDA (arXiv 1901.11196): swaps and deletions of a tenth of the words help small sets of
 hundreds of rows, and no longer large ones.
@@ -73,6 +73,11 @@ class Augmenter:
                 if self._rewriter and self._chance(row, name, number).random() < share:
                     write = functools.partial(self._rewriter.rewritten, name, seed=self._seed + number)
                     yield from _named(row, name, number, write)
+            if self._rewriter and _is_asked(row) and self._chance(row, "answer", number).random() < self._wanted.answer:
+                asked, own = row.messages[:-1], row.messages[-1]["content"]
+                answer = self._rewriter.answered(asked, own, seed=self._seed + number)
+                if answer != own:
+                    yield _marked(row, "answer", number, (*(turn["content"] for turn in asked), answer))
 
     def _chance(self, row: Row, name: str, number: int) -> random.Random:
         return random.Random(f"{self._seed}\0{row.id}\0{name}\0{number}")
@@ -88,11 +93,21 @@ def _named(row: Row, name: str, number: int, change: Callable[[str], str]) -> It
     says = [True] if not row.messages else [message["role"] in ("user", "query") for message in row.messages]
     after = tuple(change(text) if said else text for text, said in zip(before, says, strict=True))
     if after != before and all(text.strip() for text, said in zip(after, says, strict=True) if said):
-        made = with_contents(row, after)
-        marks = (*row.marks, f"{MARK}{name} from {row.id}")
-        yield replace(
-            made, id=row_id(None, f"{row.id}+{name}{number}"), origin=f"{row.origin}+{name}{number}", marks=marks
-        )
+        yield _marked(row, name, number, after)
+
+
+def _marked(row: Row, name: str, number: int, texts: Sequence[str]) -> Row:
+    made = with_contents(row, texts)
+    marks = (*row.marks, f"{MARK}{name} from {row.id}")
+    return replace(
+        made, id=row_id(None, f"{row.id}+{name}{number}"), origin=f"{row.origin}+{name}{number}", marks=marks
+    )
+
+
+def _is_asked(row: Row) -> bool:
+    """Whether it is a conversation, without calls of tools, whose last turn is an answer."""
+    roles = [message["role"] for message in row.messages]
+    return len(roles) > 1 and roles[-1] == "assistant" and {*roles} <= {"system", "user", "assistant"}
 
 
 def _swap(text: str, share: float, chance: random.Random) -> str:

@@ -1,9 +1,11 @@
-"""Texts written anew by a model of the user's choice: paraphrased, or translated and back.
+"""Texts written anew by a model of the user's choice: paraphrased, translated and back, or answered by it as a teacher.
 
 What comes back is looked at before it is used: a text that lost a number or a placeholder, that came in another
 language, or that is no text of about this length is left out and counted. Answers are kept in a file, so that nothing
 is asked twice after a kill. What does not live here: which rows are written anew (`augment.py`), the way to the model
 (`stages`).
+
+Source for answers of a teacher: Kim and Rush 2016, sequence-level knowledge distillation (arXiv 1606.07947).
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from setsail.base.files import explained_os_errors, write_atomically
+from setsail.data.row import Message
 from setsail.data.sketch import normalised
 
-Ask = Callable[[str, int], str]  # a prompt and a seed to the answer of a model
+Ask = Callable[[Sequence[Message], int], str]  # a conversation and a seed to the answer of a model
 
 _MOST_CHARACTERS = 4000  # of a text that is sent
+_MOST_CONVERSED = 16_000  # characters of a conversation, documents in it too
 _KEPT = re.compile(r"\[[A-Z]+(?:_\d+)?\]|\d+")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 _RULE = "Keep every number, name and placeholder in square brackets as it is. Give the text alone, without a remark."
@@ -53,16 +57,28 @@ class Rewriter:
             prompts = (_TRANSLATE.format(language=there), _TRANSLATE.format(language=back))
         answer = text
         for prompt in prompts:
-            answer = self._answer(f"{prompt}\n\n{answer}", seed) if answer else ""
+            message = Message(role="user", content=f"{prompt}\n\n{answer}")
+            answer = self._answer([message], seed) if answer else ""
         fault = fault_of(text, answer)
         if fault:
             self.refused[fault] += 1
         return text if fault else answer
 
-    def _answer(self, prompt: str, seed: int) -> str:
-        key = hashlib.sha256(f"{seed}\0{prompt}".encode()).hexdigest()
+    def answered(self, asked: Sequence[Message], own: str, *, seed: int) -> str:
+        """The model's answer to a conversation; the row's own where that is of no use."""
+        if sum(len(message["content"]) for message in asked) > _MOST_CONVERSED:
+            self.refused["long"] += 1
+            return own
+        answer = self._answer(asked, seed)
+        fault = fault_of_answer(own, answer)
+        if fault:
+            self.refused[fault] += 1
+        return own if fault else answer
+
+    def _answer(self, asked: Sequence[Message], seed: int) -> str:
+        key = hashlib.sha256(json.dumps([seed, list(asked)]).encode()).hexdigest()
         if key not in self._answers:
-            self._answers[key] = self._ask(prompt, seed).strip()
+            self._answers[key] = self._ask(asked, seed).strip()
             with explained_os_errors("keeping an answer"), self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({key: self._answers[key]}) + "\n")
         return self._answers[key]
@@ -83,6 +99,19 @@ def fault_of(before: str, after: str) -> str:
     if sorted(_KEPT.findall(before)) != sorted(_KEPT.findall(after)):
         return "numbers"
     return "language" if _is_chinese(before) != _is_chinese(after) else ""
+
+
+def fault_of_answer(own: str, answer: str) -> str:
+    """What is wrong with a teacher's answer beside the row's own: a key of `summary.ANSWER_FAULTS`, or "".
+
+    >>> fault_of_answer("It is 7.", "It is seven."), fault_of_answer("It is 7.", "它是七。")
+    ('', 'language')
+    """
+    if not answer:
+        return "empty"
+    if normalised(own) == normalised(answer):
+        return "same words"
+    return "language" if _is_chinese(own) != _is_chinese(answer) else ""
 
 
 def _is_chinese(text: str) -> bool:

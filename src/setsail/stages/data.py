@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from setsail.data.page.figures import FIGURES, read_figures
 from setsail.data.prepare import prepare
 from setsail.data.privacy.options import key_mark
 from setsail.data.rewrite import Ask
-from setsail.data.row import Row, read_rows
+from setsail.data.row import Message, Row, read_rows
 from setsail.data.sources import fingerprint
 from setsail.serve.client import Client
 from setsail.stages.stage import StageSpec, Voyage, make
@@ -107,11 +107,9 @@ def asking(server: Server | None, log: Log) -> Ask | None:
     client = client_of(server, place="data.augment.server")
     log.say(f"  training rows are sent to {server.url} to be written anew, as they stand after data.redact")
 
-    def ask(prompt: str, seed: int) -> str:
-        message = {"role": "user", "content": prompt}
-        answer = client.chat(
-            [message], model=server.model, temperature=_TEMPERATURE, seed=seed, max_tokens=_MOST_TOKENS
-        )
+    def ask(messages: Sequence[Message], seed: int) -> str:
+        said = [{"role": message["role"], "content": message["content"]} for message in messages]
+        answer = client.chat(said, model=server.model, temperature=_TEMPERATURE, seed=seed, max_tokens=_MOST_TOKENS)
         return answer.text if answer.finish_reason == "stop" else ""
 
     return ask
