@@ -35,6 +35,10 @@ Settings = Annotated[
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AnswersFolder = Annotated[
+    Path | None, typer.Option("--answers", help="The folder of the log of answers.", metavar="FOLDER")
+]
+AnswersKey = Annotated[Path | None, typer.Option("--answers-key", help="The file of its key.", metavar="FILE")]
 RUNS = Path("runs")
 
 
@@ -216,11 +220,14 @@ def serve(
     audit: Annotated[
         Path | None, typer.Option("--audit", help="Gets a JSON line for each request.", metavar="FILE")
     ] = None,
+    answers: AnswersFolder = None,
+    answers_key: AnswersKey = None,
     before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
     without_keys: Annotated[bool, typer.Option("--without-keys", hidden=True)] = False,
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
     options = {"host": host, "port": port, "engine": engine, "keys": keys, "audit": audit}
+    options |= {"answers": answers, "answers_key": answers_key}
     for_ourselves = {"before_check": before_check, "without_keys": without_keys}
     raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
 
@@ -264,6 +271,90 @@ def list_keys(file: KeysFile = KEYS, as_json: AsJson = False) -> None:
 def revoke_key(name: KeyName, file: KeysFile = KEYS) -> None:
     """Turn a key out; a server that runs refuses it from the next request on."""
     _call("keys:revoke", file, name)
+
+
+feedback_app = typer.Typer(help="What a served model has answered: review it, and make training rows of it.")
+app.add_typer(feedback_app, name="feedback")
+AnswerIds = Annotated[list[str], typer.Argument(help="An answer's id, or a part no other has.", metavar="ID...")]
+RowsFile = Annotated[Path, typer.Argument(help="Where to write the rows.", metavar="ROWS.jsonl")]
+
+
+@feedback_app.command("list")
+def list_answers(
+    run: RunPath,
+    answers: AnswersFolder = None,
+    answers_key: AnswersKey = None,
+    most: Annotated[int, typer.Option("--most", help="How many to show.", min=1)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what waits for review: what was rated down first, then the newest."""
+    _call("feedback:show", run, answers, answers_key, most=most, as_json=as_json)
+
+
+@feedback_app.command("review")
+def review_answers(run: RunPath, answers: AnswersFolder = None, answers_key: AnswersKey = None) -> None:
+    """Go through what waits: approve, correct, reject or skip; each decision is kept at once."""
+    _call("feedback_review:review", run, answers, answers_key)
+
+
+def _verdict_verb(name: str, verdict: str, words: str) -> None:
+    def verb(run: RunPath, ids: AnswerIds, answers: AnswersFolder = None, answers_key: AnswersKey = None) -> None:
+        _call("feedback:decide", run, ids, verdict, answers=answers, key_file=answers_key)
+
+    feedback_app.command(name, help=words)(verb)
+
+
+_verdict_verb("approve", "approved", "Let answers become rows as they are.")
+_verdict_verb("reject", "rejected", "Keep answers out of the rows.")
+
+
+@feedback_app.command("correct")
+def correct_answer(
+    run: RunPath,
+    answer: Annotated[str, typer.Argument(help="An answer's id, or a part no other has.", metavar="ID")],
+    text: Annotated[str | None, typer.Argument(help="Without it, the client's own.", metavar="[TEXT]")] = None,
+    answers: AnswersFolder = None,
+    answers_key: AnswersKey = None,
+) -> None:
+    """Say what an answer should have been."""
+    where = {"answers": answers, "key_file": answers_key}
+    _call("feedback:decide", run, [answer], "corrected", correction=text, **where)
+
+
+@feedback_app.command("export")
+def export_answers(
+    run: RunPath,
+    out: RowsFile,
+    preferences: Annotated[
+        bool, typer.Option("--preferences", help="Pairs: the correction is chosen, the answer rejected.")
+    ] = False,
+    answers: AnswersFolder = None,
+    answers_key: AnswersKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what was approved and corrected as training rows."""
+    where = {"answers": answers, "key_file": answers_key}
+    _call("feedback:export", run, out, preferences=preferences, as_json=as_json, **where)
+
+
+@feedback_app.command("forget")
+def forget_answers(
+    run: RunPath,
+    ids: Annotated[list[str] | None, typer.Argument(help="Answers by id.", metavar="[ID]...")] = None,
+    person: Annotated[str | None, typer.Option("--person", help="Every answer that holds this text.")] = None,
+    answers: AnswersFolder = None,
+    answers_key: AnswersKey = None,
+) -> None:
+    """Take answers out of the log for good."""
+    _call("feedback:forget", run, ids or [], person=person, answers=answers, key_file=answers_key)
+
+
+@feedback_app.command("new-key")
+def new_answers_key(
+    file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
+) -> None:
+    """Make the key of a log of answers."""
+    _call("feedback:make_key", file)
 
 
 @app.command()

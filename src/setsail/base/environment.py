@@ -26,6 +26,8 @@ class Environment:
 
     hf_offline: bool
     api_key: str | None
+    answers_key: str | None
+    editor: str | None
     cache: Path
     interactive_allowed: bool
     kernels_allowed: bool
@@ -39,6 +41,8 @@ def read_environment() -> Environment:
     return Environment(
         hf_offline=os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0", "false", "False"),
         api_key=os.environ.get("SETSAIL_API_KEY") or None,
+        answers_key=os.environ.get("SETSAIL_ANSWERS_KEY") or None,
+        editor=os.environ.get("VISUAL") or os.environ.get("EDITOR") or None,
         cache=Path(cache).expanduser(),
         interactive_allowed=not os.environ.get("CI"),
         kernels_allowed=os.environ.get("SETSAIL_KERNELS", "") not in ("off", "0", "no"),
@@ -70,8 +74,9 @@ def keep_torch_from_tracing() -> None:
 
 
 def without_key() -> dict[str, str]:
-    """This process's environment for a child that must not need an API key."""
-    return {name: value for name, value in os.environ.items() if name != "SETSAIL_API_KEY"}
+    """This process's environment for a child that must need no key of ours."""
+    ours = ("SETSAIL_API_KEY", "SETSAIL_ANSWERS_KEY")
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def secret_of(name: str) -> str:

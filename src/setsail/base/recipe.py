@@ -18,6 +18,7 @@ from setsail.base.recipe_pairs import WRITING_TASKS, refuse_unfit_damage, refuse
 from setsail.base.recipe_part import Fraction, Number, Part, PositiveFloat, PositiveInt, Share
 from setsail.base.recipe_prefer import PREFERENCE, Prefer
 from setsail.base.recipe_search import SEARCH_DEFAULTS, Search
+from setsail.base.recipe_serve import Answers
 from setsail.base.recipe_tune import Tune
 
 Kind = Literal["decoder", "encoder", "seq2seq"]  # what generates text, what reads it, what reads one to write another
@@ -192,14 +193,15 @@ class Serve(Part):
     """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429.
 
     `cache` is how fine the engine keeps what it has read: f32, f16, or int8 in a third of f32's memory; auto is f32 in
-    OpenVINO and f16 in llama.cpp. `keys` is a key file of `setsail keys`, and `audit` a file that gets a line for each
-    request; both are found from where the server is started.
+    OpenVINO and f16 in llama.cpp. `keys` is a key file of `setsail keys`, `audit` a file that gets a line for each
+    request, and `answers` the folder of the log of answers; all are found from where the server is started.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     keys: str | None = None
     audit: str | None = None
+    answers: Answers | None = None
     engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
     slots: PositiveInt = 8
     cache: Literal["auto", "f32", "f16", "int8"] = "auto"

@@ -106,15 +106,20 @@ def walk(data: Data, task: str, record: Record, *, base_dir: Path) -> Iterator[C
 
 
 def rows_about(data: Data, base_dir: Path, person: str) -> Iterator[tuple[str, str]]:
-    """The ids and origins of records that hold a name, a number or any other text, in whatever column.
-
-    Case, width, spaces and hyphens do not matter.
-    """
-    wanted = _bare(person)
+    """The ids and origins of records that hold a name, a number or any other text, in whatever column."""
     for _, read in _contents(data, base_dir):
         for item in read.items:
-            if isinstance(item, Record) and wanted in _bare("\n".join(_texts(list(item.fields.values())))):
+            if isinstance(item, Record) and mentions(dict(item.fields), person):
                 yield row_id(dict(item.fields), item.origin), item.origin
+
+
+def mentions(value: object, person: str) -> bool:
+    """Whether a text, or any in a list or mapping, holds this one; case, width, spaces and hyphens do not matter.
+
+    >>> mentions({"a": ["ＡＮＮ miller"]}, "Ann Miller")
+    True
+    """
+    return _bare(person) in _bare("\n".join(_texts(value)))
 
 
 def _bare(text: str) -> str:

@@ -19,6 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from setsail.base.recipe import Serve
 from setsail.serve import predict_routes, routes, token_routes
 from setsail.serve.audit import Audit
+from setsail.serve.feedback.log import AnswerLog
+from setsail.serve.feedback.routes import PATH as FEEDBACK
+from setsail.serve.feedback.routes import feedback
 from setsail.serve.figures import Figures, tell_figures
 from setsail.serve.guard import DoorGuard, Edge, HostGuard, KeyGuard, is_loopback, log_to_stderr
 from setsail.serve.keyring import Keyring
@@ -38,12 +41,13 @@ def build_app(
     *,
     api_key_sha256: str | None,
     log: Callable[[str], None] = log_to_stderr,
+    answers: AnswerLog | None = None,
 ) -> Starlette:
-    """The HTTP face of `models`; `app.state.service` is its running state.
+    """The HTTP face of `models`; `app.state.service` is its running state. `answers` stays the caller's to close.
 
     The chat page is that of the first one that converses; where none does, `GET /` says how they are asked.
     """
-    service = Service(models, settings)
+    service = Service(models, settings, answers)
     service.keys = Keyring(Path(settings.keys), log) if settings.keys else None
     audit = Audit(Path(settings.audit)) if settings.audit else None
     predictors = [model for model in service.models.values() if isinstance(model, LivePredictor)]
@@ -52,6 +56,7 @@ def build_app(
         *(("POST", path, target) for path, target in _answering(service).items()),
         ("POST", "/tokenize", token_routes.tokenize(service)),
         ("POST", "/detokenize", token_routes.detokenize(service)),
+        ("POST", FEEDBACK, feedback(answers)),
         *([] if page else [("GET", "/", predict_routes.about(predictors))]),
         ("GET", "/v1/models", routes.list_models(service)),
         ("GET", "/v1/models/{name:path}", routes.show_model(service)),
@@ -59,7 +64,7 @@ def build_app(
         ("GET", "/ready", routes.ready(service)),
         *(("GET", address, send_page_file(file)) for address, file in page.items()),
     ]
-    figures = Figures(service.models, {"/metrics", *(path for _, path, _ in table)})
+    figures = Figures(service.models, {"/metrics", *(path for _, path, _ in table)}, answers)
     table.append(("GET", "/metrics", tell_figures(figures)))
     app = Starlette(
         routes=[_route(method, path, target) for method, path, target in table],

@@ -42,7 +42,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class ChatResult:
-    """A whole answer. The ids are there when they were asked for, the log-probabilities too."""
+    """A whole answer, by its `id`. Ids of tokens are there when they were asked for, the log-probabilities too."""
 
     text: str
     finish_reason: str
@@ -51,6 +51,7 @@ class ChatResult:
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_ids: tuple[int, ...] = ()
     token_ids: tuple[int, ...] = ()
+    id: str = ""
 
 
 Messages = Sequence[Mapping[str, str]]
@@ -90,6 +91,11 @@ class Client:
     def predict(self, body: Mapping[str, object]) -> list[dict[str, Any]]:
         """The lines that `/predict` says of a body. Raises ClientError."""
         return self._ask("POST", "/predict", body)["predictions"]
+
+    def rate(self, answer_id: str, rating: str, *, correction: str | None = None, comment: str | None = None) -> None:
+        """Says of an answer that this key was given whether it is good ("up" or "down"). Raises ClientError."""
+        said = {"id": answer_id, "rating": rating, "correction": correction, "comment": comment}
+        self._ask("POST", "/v1/feedback", said)
 
     def stream(self, messages: Messages, *, model: str, **options: object) -> Iterator[str]:
         """The answer's text as it comes; closing the iterator stops the server's work too. Raises ClientError."""
@@ -161,6 +167,7 @@ def _read_result(answer: dict[str, Any]) -> ChatResult:
         logprobs=tuple(_read_logprob(entry) for entry in entries),
         prompt_ids=tuple(answer.get("prompt_token_ids") or ()),
         token_ids=tuple(choice.get("token_ids") or ()),
+        id=answer.get("id") or "",
     )
 
 
@@ -175,6 +182,7 @@ def _read_completion(answer: dict[str, Any]) -> ChatResult:
         logprobs=tuple(TokenLogprob(token, logprob, ()) for token, logprob in pairs),
         prompt_ids=tuple(answer.get("prompt_token_ids") or ()),
         token_ids=tuple(choice.get("token_ids") or ()),
+        id=answer.get("id") or "",
     )
 
 

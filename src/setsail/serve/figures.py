@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from setsail.serve.feedback.log import AnswerLog
 from setsail.serve.note import Note
 from setsail.serve.service import Live
 from setsail.serve.wire import send_body
@@ -25,7 +26,7 @@ OTHER = "other"  # every address that is none of ours
 class Figures:
     """The figures of one running server; used from one event loop."""
 
-    def __init__(self, models: Mapping[str, Live], paths: Collection[str]) -> None:
+    def __init__(self, models: Mapping[str, Live], paths: Collection[str], answers: AnswerLog | None = None) -> None:
         self._paths = frozenset(paths)
         self._registry = CollectorRegistry()
         by_path = {"labelnames": ("path",), "registry": self._registry}
@@ -41,6 +42,8 @@ class Figures:
         self._prompt = Counter("setsail_prompt_tokens", "Tokens read.", **by_model)
         self._written = Counter("setsail_written_tokens", "Tokens written.", **by_model)
         self._registry.register(_Now(models))
+        if answers is not None:
+            self._registry.register(_Kept(answers))
 
     def count(self, path: str, status: int, note: Note, seconds: float) -> None:
         """Counts a request that has ended."""
@@ -81,6 +84,21 @@ class _Now(Collector):
             for model in self._models.values():
                 family.add_metric((model.served.name,), value(model))
             yield family
+
+
+class _Kept(Collector):
+    """What became of answers and ratings that were to be kept."""
+
+    def __init__(self, answers: AnswerLog) -> None:
+        self._answers = answers
+
+    def collect(self) -> Iterator[Metric]:
+        told = "Answers and ratings for the log: written, lost, or left out for the personal data in them."
+        family = CounterMetricFamily("setsail_answers", told, labels=("outcome",))
+        log = self._answers
+        for outcome, number in (("kept", log.num_kept), ("lost", log.num_lost), ("left_out", log.num_left_out)):
+            family.add_metric((outcome,), number)
+        yield family
 
 
 def tell_figures(figures: Figures) -> ASGIApp:

@@ -11,6 +11,7 @@ from starlette.types import Receive, Send
 from setsail.base.errors import UserError
 from setsail.serve.answers import usage
 from setsail.serve.errors import ApiError
+from setsail.serve.feedback.ids import LINES
 from setsail.serve.gate import Ticket
 from setsail.serve.generation import Generation
 from setsail.serve.models import LiveModel
@@ -62,7 +63,7 @@ async def write_for_inputs(
             places.callback(ticket.release)
             asked.append(Asked(model, fields, f"inputs[{number}]", ticket, note))
         seconds = service.settings.deadline_seconds
-        work = _answer(asked, note, send)
+        work = _answer(asked, service, send)
         await supervise(work, receive, seconds=seconds, time_is_up=service.time_is_up)
 
 
@@ -78,11 +79,21 @@ def _inputs(body: PredictBody, *, most: int) -> tuple[Fields, ...]:
     return body.inputs
 
 
-async def _answer(asked: list[Asked], note: Note, send: Send) -> None:
+async def _answer(asked: list[Asked], service: Service, send: Send) -> None:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each.written()) for each in asked]
     except ExceptionGroup as failed:  # one request has one answer: the first of its inputs that failed
         raise failed.exceptions[0] from None
-    answer = {"model": asked[0].model.served.name, "usage": usage(note.num_prompt or 0, note.num_tokens)}
-    await send_json(send, {**answer, "predictions": [task.result() for task in tasks]})
+    lines, note, served = [task.result() for task in tasks], asked[0].note, asked[0].model.served
+    answer_id = service.keeping.new_id(LINES, note, num_lines=len(lines))
+    system = {"system": served.system} if served.system else {}
+    kept = (({"text": line["text"], **system}, _said(line)) for line in lines)
+    service.keeping.keep_lines(answer_id, note, served, served.task, kept)
+    head = {"id": answer_id, "model": served.name, "usage": usage(note.num_prompt or 0, note.num_tokens)}
+    await send_json(send, {**head, "predictions": lines})
+
+
+def _said(line: Line) -> Line:
+    """What the model wrote, without the columns that came back with it."""
+    return {name: line[name] for name in ("output", "unfinished") if name in line}

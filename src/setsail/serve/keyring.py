@@ -27,10 +27,11 @@ SCOPES_OF = {
     "/v1/rerank": ("embed",),
     "/tokenize": _WORK,
     "/detokenize": _WORK,
+    "/v1/feedback": ("generate", "predict"),
     "/metrics": ("metrics",),
 }
 # What a key may ask when its tokens of the day are used.
-SPENDING_NOTHING = frozenset({"/tokenize", "/detokenize", "/metrics", "/ready", "/v1/models"})
+SPENDING_NOTHING = frozenset({"/tokenize", "/detokenize", "/v1/feedback", "/metrics", "/ready", "/v1/models"})
 
 
 class Keyring:

@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from setsail.base.errors import UserError
 from setsail.serve.answers import Json
 from setsail.serve.errors import ApiError
+from setsail.serve.feedback.ids import LINES
+from setsail.serve.feedback.keeping import Keeping, predicted
 from setsail.serve.generated import write_for_inputs
 from setsail.serve.models import LiveModel
 from setsail.serve.note import NOTE, Note
@@ -27,7 +29,7 @@ from setsail.serve.schema import read_body
 from setsail.serve.service import Service
 from setsail.serve.wire import encode, send_body, supervise
 from setsail.serve.wire import read_body as read_bytes
-from setsail.tasks.prediction import Answer, Fields, Question, example_of, lines_of, question_of, rounded
+from setsail.tasks.prediction import Answer, Fields, Question, example_of, in_order, lines_of, question_of, rounded
 
 BodyT = TypeVar("BodyT", PredictBody, EmbeddingsBody, RerankBody)
 
@@ -39,6 +41,7 @@ class Call(Generic[BodyT]):
     model: LivePredictor
     body: BodyT
     note: Note
+    keeping: Keeping
 
     def questions(self, asked: Sequence[Fields], param: str) -> list[Question]:
         """What is asked, as the model reads it; `param` is the field in which it stands. Raises `ApiError` 400."""
@@ -105,7 +108,7 @@ def _route(service: Service, path: str, kind: type[BodyT], answer: Callable[[Cal
 
         async def work() -> None:
             await ticket.turn()
-            answered = await answer(Call(model, body, note))
+            answered = await answer(Call(model, body, note, service.keeping))
             # Thousands of figures take a while to write; others are to be heard meanwhile.
             await send_body(send, await asyncio.to_thread(encode, answered))
 
@@ -125,8 +128,12 @@ async def _predict(call: Call[PredictBody]) -> Json:
     else:
         param, asked = "inputs", _inputs(body, predictor.task)
     answers = await call.answers(call.questions(asked, param), param)
+    answer_id = call.keeping.new_id(LINES, call.note, num_lines=len(answers))
+    beside = {"query": body.query} if predictor.orders else {}
+    said = predicted(in_order(predictor, answers), predictor.inputs, beside)
+    call.keeping.keep_lines(answer_id, call.note, call.model.served, predictor.task, said)
     lines = list(lines_of(predictor, answers, every=body.probabilities))
-    return {**call.head(), "predictions": lines}
+    return {**call.head(id=answer_id), "predictions": lines}
 
 
 def _for_query(body: PredictBody) -> list[Fields]:

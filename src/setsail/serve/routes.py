@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from setsail.engine.contract import GenerationRequest
 from setsail.serve.answers import ChatShape, Heading, Json, TextShape, usage
 from setsail.serve.calls import CallReader, as_openai
 from setsail.serve.errors import ApiError
+from setsail.serve.feedback.keeping import asked_of, said_of
 from setsail.serve.gate import Ticket
 from setsail.serve.generation import Generation, Piece
 from setsail.serve.models import LiveModel
@@ -40,6 +40,14 @@ class Call:
     note: Note
     ticket: Ticket
     service: Service
+    path: str
+
+    def keep(self, answer_id: str, text: str, calls: Sequence[Json], reason: str) -> None:
+        """Hands the finished answer to the log, where there is one."""
+        keeping, served = self.service.keeping, self.model.served
+        if keeping.log is not None:
+            told = {"asked": asked_of(self.body, served.tokenizer), "said": said_of(text, calls), "reason": reason}
+            keeping.keep(answer_id, self.note, served, served.task, path=self.path, **told)
 
 
 def generate(service: Service, path: str, kind: type[ChatBody] | type[CompletionBody]) -> ASGIApp:
@@ -52,7 +60,7 @@ def generate(service: Service, path: str, kind: type[ChatBody] | type[Completion
         note: Note = scope[NOTE]
         note.asks(model.served.name, model.served.lineage)
         ticket = model.enter()
-        call = Call(model, body, note, ticket, service)
+        call = Call(model, body, note, ticket, service, path)
         stream = EventStream(send)
         try:
             work = _stream(call, stream) if body.stream else _whole(call, send)
@@ -84,7 +92,7 @@ def _shape(call: Call) -> ChatShape | TextShape:
     body, served = call.body, call.model.served
     chat = isinstance(body, ChatBody)
     heading = Heading(
-        id=f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}",
+        id=call.service.keeping.new_id("chatcmpl" if chat else "cmpl", call.note),
         created=int(time.time()),
         model=served.name,
         lineage=served.lineage,
@@ -100,6 +108,7 @@ async def _stream(call: Call, stream: EventStream) -> None:
     """Chunks as they come, then the reason for the end, the counts if wanted, and `[DONE]`."""
     generation, shape = await _begin(call)
     held, reader = Piece("", ()), _reader(call)
+    shown: list[str] = []
     async with aclosing(generation.pieces()) as pieces:
         async for piece in pieces:
             call.note.has_written(generation.num_tokens)
@@ -109,15 +118,18 @@ async def _stream(call: Call, stream: EventStream) -> None:
             # Tokens whose text is still held back wait for it; their log-probabilities come with it.
             if held.text:
                 await stream.event(shape.delta(held.text, held.tokens))
+                shown.append(held.text)
                 held = Piece("", ())
     if not stream.started and (first := shape.first()) is not None:
         await stream.event(first)
     text, calls = reader.finish()
     if text or (held.tokens and shape.heading.logprobs):
         await stream.event(shape.delta(text, held.tokens))
+    said_calls, reason = as_openai(calls), _reason(generation, calls)
     if calls:
-        await stream.event(shape.calls(as_openai(calls)))
-    await stream.event(shape.last(_reason(generation, calls)))
+        await stream.event(shape.calls(said_calls))
+    call.keep(shape.heading.id, "".join(shown) + text, said_calls, reason)
+    await stream.event(shape.last(reason))
     if call.body.include_usage:
         await stream.event(shape.usage(usage(len(generation.request.prompt_ids), generation.num_tokens)))
     await stream.done()
@@ -146,10 +158,12 @@ async def _whole(call: Call, send: Send) -> None:
     rest, calls = reader.finish()
     tokens = [token for piece in gathered for token in piece.tokens]
     counts = usage(len(generation.request.prompt_ids), generation.num_tokens)
-    answer = shape.whole(text + rest, tokens, _reason(generation, calls), counts, as_openai(calls))
+    said_calls, reason = as_openai(calls), _reason(generation, calls)
+    answer = shape.whole(text + rest, tokens, reason, counts, said_calls)
     if call.body.return_token_ids:
         answer["prompt_token_ids"] = list(generation.request.prompt_ids)
         answer["choices"][0]["token_ids"] = [token.token_id for token in tokens]
+    call.keep(shape.heading.id, text + rest, said_calls, reason)
     await send_json(send, answer)
 
 

@@ -17,6 +17,7 @@ import uvicorn
 from setsail.base.errors import SystemRefusal, UserError
 from setsail.base.recipe import Serve
 from setsail.serve.app import build_app
+from setsail.serve.feedback.log import AnswerLog
 from setsail.serve.guard import is_loopback, log_to_stderr
 from setsail.serve.service import Served, Service
 
@@ -31,17 +32,18 @@ def serve(
     api_key_sha256: str | None = None,
     log: Callable[[str], None] = log_to_stderr,
     on_listening: Callable[[str], None] | None = None,
+    answers: AnswerLog | None = None,
 ) -> None:
     """Serves until SIGTERM or Ctrl-C, then returns; `on_listening` gets the address once connections are accepted.
 
-    Engines of models without `start` must be running; all are closed at the end.
+    Engines of models without `start` must be running; all are closed at the end, and so is the log of answers.
     Raises: UserError for an open address without a key, SystemRefusal when the port cannot be had.
     """
     try:
         refuse_open_door(settings, api_key_sha256)
         listener = take_port(settings.host, settings.port)
         with listener:
-            app = build_app(models, settings, api_key_sha256=api_key_sha256, log=log)
+            app = build_app(models, settings, api_key_sha256=api_key_sha256, log=log, answers=answers)
             # log_config None and this level: uvicorn must not write a second log, with what we leave out of ours.
             config = uvicorn.Config(
                 app, log_config=None, log_level="critical", access_log=False, server_header=False, lifespan="off"
@@ -50,6 +52,8 @@ def serve(
             asyncio.run(_serve(uvicorn.Server(config), listener, app.state.service, on_listening))
     finally:
         _close(models)
+        if answers is not None:
+            answers.close()
 
 
 def _close(models: Mapping[str, Served]) -> None:

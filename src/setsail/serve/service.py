@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from setsail.base.errors import did_you_mean
 from setsail.base.recipe import Serve
 from setsail.serve.errors import ApiError, shown
+from setsail.serve.feedback.keeping import Keeping
+from setsail.serve.feedback.log import AnswerLog
 from setsail.serve.keyring import Keyring
 from setsail.serve.models import LiveModel, ServedModel
 from setsail.serve.predictors import LivePredictor, ServedPredictor
@@ -22,8 +24,9 @@ Live = LiveModel | LivePredictor
 class Service:
     """What the routes share; used from one event loop."""
 
-    def __init__(self, models: Mapping[str, Served], settings: Serve) -> None:
+    def __init__(self, models: Mapping[str, Served], settings: Serve, answers: AnswerLog | None = None) -> None:
         self.settings = settings
+        self.keeping = Keeping(answers)
         self.models = {name: _alive(model, settings) for name, model in models.items()}
         self.keys: Keyring | None = None
         self.num_active = 0

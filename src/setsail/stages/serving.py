@@ -33,6 +33,7 @@ from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
+from setsail.stages.answers import open_log, settings_of
 from setsail.stages.checked import refuse_other_cache, refuse_unchecked
 from setsail.stages.engines import ModelFile, cache_told, context_of, file_to_serve, open_process
 from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
@@ -92,17 +93,21 @@ def serve_run(
     engine: str | None = None,
     keys: Path | None = None,
     audit: Path | None = None,
+    answers: Path | None = None,
+    answers_key: Path | None = None,
     before_check: bool = False,
     without_keys: bool = False,
 ) -> int:
     """Serves one run or several until told to leave. The address goes to stdout, the rest to stderr.
 
-    Host, port, keys and deadlines are the first run's; slots, context and longest answers each run's own.
+    Host, port, keys, the log of answers and deadlines are the first run's; slots, context and longest answers each
+    run's own.
 
     Raises:
         CheckRefused: the model was not checked, or the check found a breach.
-        SystemRefusal: the port is taken.
-        UserError: the key file cannot be used; other machines could come in without a key; two runs have one name.
+        SystemRefusal: the port is taken; others could read the key of the log of answers.
+        UserError: the key file cannot be used; the log of answers has no key; other machines could come in without a
+            key; two runs have one name.
     """
     runs = [_opened(path) for path in paths]
     for run, recipe in runs:
@@ -112,7 +117,9 @@ def serve_run(
     said: dict[str, object] = {"host": host, "port": port}
     said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
     settings = runs[0][1].serve.model_copy(update={name: value for name, value in said.items() if value is not None})
-    settings = settings.model_copy(update={"keys": None, "audit": None}) if without_keys else settings
+    kept = settings_of(settings.answers, answers, answers_key)
+    if without_keys:
+        settings, kept = settings.model_copy(update={"keys": None, "audit": None}), None
     key = None if without_keys else read_environment().api_key
     key_sha256 = hash_of(key.encode()) if key else None
     refuse_open_door(settings, key_sha256)
@@ -122,7 +129,13 @@ def serve_run(
         Audit(Path(settings.audit))
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
     log = Log()
-    models = served_runs(runs, engine, log=log, before_check=before_check)
+    answer_log = open_log(kept, [recipe for _, recipe in runs], log) if kept is not None else None
+    try:
+        models = served_runs(runs, engine, log=log, before_check=before_check)
+    except BaseException:
+        if answer_log is not None:
+            answer_log.close()
+        raise
 
     def listening(address: str) -> None:
         print(address, flush=True)
@@ -130,7 +143,7 @@ def serve_run(
             log.say(_what_to_ask(address, recipe, models[recipe.name]))
         log.say("  stop        Ctrl-C")
 
-    serve(models, settings, api_key_sha256=key_sha256, on_listening=listening)
+    serve(models, settings, api_key_sha256=key_sha256, on_listening=listening, answers=answer_log)
     return EXIT_DONE
 
 

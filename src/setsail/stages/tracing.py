@@ -103,6 +103,8 @@ def forget(path: Path, names: Sequence[str], runs: Path, *, person: str | None =
         log.say(
             "  a model that learned from these rows is among them, where there is one; --delete removes the folders"
         )
+    if loaded.recipe.serve.answers is not None:
+        log.say(f"  the log of answers is searched by: setsail feedback forget {run.path} --person TEXT")
     log.say(f"next   setsail run {path}")
 
 

@@ -97,11 +97,14 @@ def answers_of(predictor: Predictor, questions: Sequence[Question]) -> Iterator[
         yield from predictor.answers(questions[start : start + predictor.at_once])
 
 
+def in_order(predictor: Predictor, answers: Iterable[Answer]) -> Iterable[Answer]:
+    """The answers as they are said: those of a ranker the best first."""
+    return sorted(answers, key=lambda answer: -answer.logit) if predictor.orders else answers
+
+
 def lines_of(predictor: Predictor, answers: Iterable[Answer], *, every: bool = False) -> Iterator[Line]:
-    """The lines that are said, as the answers come; those of a ranker when all are there, the best first."""
-    if predictor.orders:
-        answers = sorted(answers, key=lambda answer: -answer.logit)
-    return (answer.line(every=every) for answer in answers)
+    """The lines that are said, as the answers come; those of a ranker when all are there."""
+    return (answer.line(every=every) for answer in in_order(predictor, answers))
 
 
 def written_line(fields: Fields, output: str, *, stopped: bool) -> Line:
