@@ -35,6 +35,12 @@ Settings = Annotated[
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", metavar="DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+FarModel = Annotated[
+    str | None, typer.Option("--model", help="What the server at an address calls the model.", metavar="NAME")
+]
+FarKey = Annotated[
+    str | None, typer.Option("--key-env", help="The variable that holds that server's key.", metavar="VARIABLE")
+]
 RUNS = Path("runs")
 
 
@@ -209,19 +215,31 @@ def serve(
     runs: Annotated[list[Path], typer.Argument(help="Runs' folders; a request chooses by `model`.", metavar="RUN...")],
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp, torch or onnx.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, openvino, llamacpp, torch, onnx, vllm; a server's address; or probe: measure, then choose.",
+            metavar="NAME|URL",
+        ),
+    ] = None,
+    model: FarModel = None,
+    key_env: FarKey = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", help="Whom to let in: a file of setsail keys.", metavar="FILE")
     ] = None,
     audit: Annotated[
         Path | None, typer.Option("--audit", help="Gets a JSON line for each request.", metavar="FILE")
     ] = None,
-    before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
-    without_keys: Annotated[bool, typer.Option("--without-keys", hidden=True)] = False,
+    just_print: Annotated[bool, typer.Option("--print", help="Print vLLM's command; with --engine vllm.")] = False,
+    ourselves: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
     options = {"host": host, "port": port, "engine": engine, "keys": keys, "audit": audit}
-    for_ourselves = {"before_check": before_check, "without_keys": without_keys}
+    if just_print:
+        print(_call("vllm:command_of_runs", *runs, engine=engine))
+        return
+    for_ourselves = {"before_check": ourselves == "before-check", "without_keys": bool(ourselves)}
+    options |= {"model": model, "key_env": key_env}
     raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
 
 
@@ -270,10 +288,15 @@ def revoke_key(name: KeyName, file: KeysFile = KEYS) -> None:
 def chat(
     run: RunPath,
     base: Annotated[bool, typer.Option("--base", help="Talk to the base model instead.")] = False,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="auto, openvino, llamacpp, torch or vllm; or a server's address.", metavar="NAME|URL"),
+    ] = None,
+    model: FarModel = None,
+    key_env: FarKey = None,
 ) -> None:
     """Talk to a model in the terminal."""
-    _call("chatting:chat_in_terminal", run, base=base, engine=engine)
+    _call("chatting:chat_in_terminal", run, base=base, engine=engine, model=model, key_env=key_env)
 
 
 @app.command()

@@ -192,20 +192,28 @@ class Serve(Part):
     """The HTTP face. `slots` requests run at once, `queue` more may wait, the rest get 429.
 
     `keys` is a key file of `setsail keys`, and `audit` a file that gets a line for each request; both are found from
-    where the server is started.
+    where the server is started. The engine `remote` asks the model at `server`, which reads and writes for this one;
+    `vllm` starts a vLLM that is installed beside us.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     keys: str | None = None
     audit: str | None = None
-    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
+    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx", "remote", "vllm"] = "auto"
+    server: Server | None = None
     slots: PositiveInt = 8
     queue: Annotated[int, Field(ge=0)] = 64
     context: PositiveInt | None = None
     max_tokens: PositiveInt = 1024
     deadline_seconds: PositiveFloat = 300.0
     drain_seconds: PositiveFloat = 30.0
+
+    @model_validator(mode="after")
+    def _knows_whom_to_ask(self) -> Serve:
+        if self.engine == "remote" and self.server is None:
+            raise ValueError("engine remote wants a server to ask: serve.server: {url: http://…, model: NAME}")
+        return self
 
 
 # Tasks whose model reads a text whole and says something of it, and all that train such a small encoder.

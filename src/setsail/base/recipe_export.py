@@ -48,5 +48,7 @@ def refuse_unfit_export(export: Export, engine: str, *, task: str, is_encoder: b
     """Raises: ValueError for ONNX files of a model that writes, and for an engine without them."""
     if export.format == "onnx" and not is_encoder:
         raise ValueError(f"task {task} leaves as gguf or safetensors: ONNX is for the tasks of an encoder")
+    if engine in ("remote", "vllm") and is_encoder:
+        raise ValueError(f"the engine {engine} runs models that write, and task {task} trains an encoder")
     if engine == "onnx" and export.format != "onnx":
         raise ValueError("the engine onnx runs what format: onnx exports: write export: {format: onnx}")

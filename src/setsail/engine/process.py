@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from setsail.base import errors
 from setsail.base.errors import SetsailError, SystemRefusal, UserError
+from setsail.base.recipe_data import Server
 from setsail.engine import wire
 from setsail.engine.child import Child, worker_command
 from setsail.engine.contract import Finished, GenerationRequest, Token, fit_to_context
@@ -65,6 +66,7 @@ class EngineProcess:
         *,
         threads: int | None = None,
         grammars: bool = False,
+        server: Server | None = None,
         watch: Watch | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
@@ -73,9 +75,11 @@ class EngineProcess:
         self.context = context
         self.slots = slots
         self.takes_grammars = False  # known when it is ready
+        self.note = ""  # what a person should know of an engine that is ready
         self.failure: SetsailError | None = None
         self._threads = threads
         self._grammars = grammars
+        self._server = server
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -264,6 +268,7 @@ class EngineProcess:
         arguments = [self.name, str(self.model), "--context", str(self.context), "--slots", str(self.slots)]
         arguments += ["--threads", str(self._threads)] if self._threads else []
         arguments += ["--grammars"] if self._grammars else []
+        arguments += ["--server", self._server.model_dump_json()] if self._server else []
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():
@@ -277,12 +282,13 @@ class EngineProcess:
         if "ready" in message:
             ready = message["ready"]
             self.name, self.context, self.takes_grammars = ready["name"], ready["context"], ready["grammars"]
+            self.note = ready["note"]
             return self._change("ready")
         if "failed" in message:
             self.failure = _read_failure(message["failed"])
             return self.restart()
         with self._lock:
-            self._num_events += 1
+            self._num_events += message.get("finished") != "error"  # a failure is no sign of life
             self._last_event_at = time.monotonic()
             if message.get("finished") in ("stop", "length"):
                 self._num_deaths = 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from setsail.base.errors import UserError, did_you_mean
+from setsail.base.recipe_data import Server
 from setsail.engine.contract import Engine
 from setsail.engine.gguf_limits import read_limits
 
@@ -23,6 +24,8 @@ ENGINES = {
     "torch": "setsail.engine.torch:open_engine",
     "echo": "setsail.engine.echo:open_engine",
 }
+# What computes elsewhere: opened with a folder that holds the tokenizer, and told where to ask or what to start.
+FAR_ENGINES = {"remote": "setsail.engine.remote:open_engine", "vllm": "setsail.engine.vllm:open_engine"}
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
@@ -51,19 +54,42 @@ def choose(model: Path) -> Choice:
     return Choice("llamacpp", f"{why}; llama.cpp may")
 
 
+def able(model: Path) -> tuple[str, ...]:
+    """The installed engines that read a model faithfully and many at once, the one of the rule first.
+
+    The torch engine reads everything, one answer after the other: it is the reference and no contender.
+
+    Raises: ModelError when there is no such model or the file is damaged.
+    """
+    usual = choose(model).name
+    others = () if model.is_dir() or usual == "llamacpp" or not find_spec("xllamacpp") else ("llamacpp",)
+    return (usual, *others)
+
+
 def open_engine(
-    name: str, model: Path, *, context: int, slots: int, threads: int | None = None, grammars: bool = False
+    name: str,
+    model: Path,
+    *,
+    context: int,
+    slots: int,
+    threads: int | None = None,
+    grammars: bool = False,
+    server: Server | None = None,
 ) -> Engine:
     """The engine called `name`, or the one for the model when that is "auto", loaded in this process.
 
-    With `grammars` requests may bring one, where the engine can: some take seconds longer to load then.
+    With `grammars` requests may bring one, where the engine can: some take seconds longer to load then. `server` is
+    where the far engines ask; the others want none.
 
     Raises: UserError for an unknown name; ModelError when the model cannot be loaded.
     """
     if name == "auto":
         name = choose(model).name
-    if name not in ENGINES:
-        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
-    module, _, attribute = ENGINES[name].partition(":")
+    if name not in ENGINES | FAR_ENGINES:
+        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, *FAR_ENGINES, "auto"]))
+    module, _, attribute = (ENGINES | FAR_ENGINES)[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
+    if name in FAR_ENGINES:
+        assert server is not None, "a far engine is told where it is"
+        return opener(model, server=server, context=context, slots=slots, grammars=grammars)
     return opener(model, context=context, slots=slots, threads=threads, grammars=grammars)

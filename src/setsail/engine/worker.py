@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from setsail.base.errors import SetsailError, UserError
+from setsail.base.recipe_data import Server
 from setsail.engine import wire
 from setsail.engine.contract import Engine, Event, Finished, TextEngine
 from setsail.engine.registry import open_engine
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--grammars", action="store_true")
+    parser.add_argument("--server", type=Server.model_validate_json)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -51,12 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
             slots=options.slots,
             threads=options.threads,
             grammars=options.grammars,
+            server=options.server,
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])
         # Not by returning: a half-built library or the reading thread may hold up an orderly end for ever.
         os._exit(1)
     ready = {"name": engine.name, "context": engine.context, "grammars": engine.takes_grammars}
+    ready["note"] = getattr(engine, "note", "")
     _send(pipe, [{"ready": ready}])
     Worker(engine, inbox, pipe).serve()
     return 0

@@ -92,6 +92,7 @@ def _shape(call: Call) -> ChatShape | TextShape:
         logprobs=body.num_logprobs > 0,
         num_top_logprobs=(body.top_logprobs if isinstance(body, ChatBody) else body.logprobs) or 0,
         include_usage=body.include_usage,
+        return_token_ids=body.return_token_ids,
     )
     return ChatShape(heading) if chat else TextShape(heading)
 
@@ -113,7 +114,7 @@ async def _stream(call: Call, stream: EventStream) -> None:
     if not stream.started and (first := shape.first()) is not None:
         await stream.event(first)
     text, calls = reader.finish()
-    if text or (held.tokens and shape.heading.logprobs):
+    if text or (held.tokens and (shape.heading.logprobs or shape.heading.return_token_ids)):
         await stream.event(shape.delta(text, held.tokens))
     if calls:
         await stream.event(shape.calls(as_openai(calls)))
@@ -149,7 +150,6 @@ async def _whole(call: Call, send: Send) -> None:
     answer = shape.whole(text + rest, tokens, _reason(generation, calls), counts, as_openai(calls))
     if call.body.return_token_ids:
         answer["prompt_token_ids"] = list(generation.request.prompt_ids)
-        answer["choices"][0]["token_ids"] = [token.token_id for token in tokens]
     await send_json(send, answer)
 
 

@@ -26,7 +26,7 @@ from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
 from setsail.stages.base import tokenizer_of
-from setsail.stages.engines import ModelFile, file_to_serve, open_process
+from setsail.stages.engines import ModelFile, engine_mark, file_to_serve, open_process
 from setsail.stages.export import gguf_name
 from setsail.stages.probes import Reference, observe_torch
 from setsail.stages.serving import served_apart
@@ -62,8 +62,9 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
     parents = {"base": forms.base, "trained": forms.trained, "merged": forms.merged, "served": forms.served}
     settings = {
         "check": recipe.check.model_dump(mode="json"),
-        "engine": recipe.serve.engine,
+        "engine": engine_mark(recipe),
         "weights": list(recipe.export.weights),
+        "by": file_to_serve(forms.served, recipe).engine,
     }
     return make(voyage, StageSpec("check", settings, parents, {}), build)
 
@@ -181,8 +182,8 @@ def _answer(prompt: tuple[int, ...], completion: Completion, probe: Probe, token
 def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """Over HTTP, as a client would ask: one request at a time, then eight at once."""
     recipe = voyage.recipe
-    precision = recipe.export.weights[0] if _gguf_files(forms.served) else "bf16"
     file = file_to_serve(forms.served, recipe)
+    precision = recipe.export.weights[0] if _gguf_files(forms.served) and file.engine != "vllm" else "bf16"
     voyage.log.say(f"  served by {file.engine}: {file.why}")
     observations = []
     with served_apart(voyage.run.path, before_check=True) as address, Client(address) as client:

@@ -22,7 +22,7 @@ from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
 from setsail.stages.base import tokenizer_of
-from setsail.stages.engines import answer_all
+from setsail.stages.engines import answer_all, engine_mark
 from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.guard import Examined, examine, is_guarded
@@ -58,7 +58,7 @@ def make_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Forms) ->
             "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"guard"}),
             "context": recipe.training.context,
             "near": recipe.data.near_duplicates,
-            "engine": recipe.serve.engine,
+            "engine": engine_mark(recipe),
             "seed": recipe.seed,
             "reads": recipe.reads,
         },

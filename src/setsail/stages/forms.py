@@ -27,6 +27,7 @@ from setsail.data.row import Message, Row
 from setsail.engine.batch import generate_all
 from setsail.engine.contract import GenerationRequest
 from setsail.engine.process import EngineProcess
+from setsail.engine.registry import FAR_ENGINES
 from setsail.engine.registry import choose as choose_engine
 from setsail.evaluate.classify import evaluate_classes
 from setsail.evaluate.contamination import take_out
@@ -42,7 +43,7 @@ from setsail.models.sources import NOT_STATED
 from setsail.stages.base import tokenizer_of
 from setsail.stages.class_scores import as_read, classify_with, fitting
 from setsail.stages.data import read_parts
-from setsail.stages.engines import context_of
+from setsail.stages.engines import context_of, engine_mark
 from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.export import gguf_name
@@ -79,7 +80,7 @@ def make_forms(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact]) -
 
     settings = {
         "evaluate": recipe.evaluate.model_dump(mode="json"),
-        "engine": recipe.serve.engine,
+        "engine": engine_mark(recipe),
         "seed": recipe.seed,
         "names": list(models),
         "weights": list(recipe.export.weights),
@@ -211,7 +212,8 @@ def _written(
     voyage: Voyage, model: Artifact, file: Path, prompts: Sequence[Prompt], note: Callable[[Measured], None]
 ) -> list[Answer]:
     recipe, tokenizer = voyage.recipe, tokenizer_of(model)
-    engine = choose_engine(file).name if recipe.serve.engine == "auto" else recipe.serve.engine
+    named = recipe.serve.engine
+    engine = choose_engine(file).name if named in ("auto", *FAR_ENGINES) else named  # the files are measured here
     requests = [
         GenerationRequest(ids, recipe.evaluate.max_new_tokens, stop_ids=tuple(sorted({stop_id, *tokenizer.eos_ids})))
         for ids, stop_id in prompts

@@ -33,7 +33,7 @@ from setsail.evaluate.guard import (
 )
 from setsail.models.load import load_model
 from setsail.stages.base import kind_of_base, tokenizer_of
-from setsail.stages.engines import answer_all, context_of
+from setsail.stages.engines import answer_all, context_of, engine_mark
 from setsail.stages.examples import nats_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.stage import StageSpec, Voyage, make
@@ -73,7 +73,7 @@ def examine(voyage: Voyage, kind: str, *, weights: Artifact, served: Artifact) -
     settings = {
         "battery": VERSION,
         "task": recipe.task,
-        "engine": recipe.serve.engine,
+        "engine": engine_mark(recipe),
         "weights": recipe.export.weights[0],
         "context": context_of(recipe),
     }

@@ -24,6 +24,7 @@ from setsail.models.load import load_model
 from setsail.models.writer import load_writer
 from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.data import Parts
+from setsail.stages.engines import engine_mark
 from setsail.stages.evaluate import Forms, batteries, examine_both, guarded, other_forms, system_of, that_fit
 from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
@@ -54,7 +55,7 @@ def make_pair_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Form
             "evaluate": recipe.evaluate.model_dump(mode="json", exclude={"guard"}),
             "context": recipe.training.context,
             "near": recipe.data.near_duplicates,
-            "engine": recipe.serve.engine,
+            "engine": engine_mark(recipe),
             "seed": recipe.seed,
         },
         models={

@@ -22,6 +22,7 @@ from setsail.base.run import Run
 from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
+from setsail.engine.registry import FAR_ENGINES
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
@@ -33,10 +34,12 @@ from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
 from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
-from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.engine_speeds import make_speeds
+from setsail.stages.engines import context_of, file_to_serve, open_process, say_what_answers, with_engine
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
 from setsail.stages.predictors import load_predictor, predicts
+from setsail.stages.stage import Voyage
 from setsail.tasks.prediction import Predictor
 
 # What runs are, and do, whose models do not converse.
@@ -52,6 +55,7 @@ DOES = {
     **dict.fromkeys(WRITING_TASKS, "an encoder-decoder: it writes a text for a text"),
 }
 LONGEST_SHOWN = 300  # characters of an answer
+PROBE = "probe"  # an engine by name that is none: measure the engines, then as if none were named
 _LEAVE_SECONDS = 40.0
 
 
@@ -90,12 +94,16 @@ def serve_run(
     engine: str | None = None,
     keys: Path | None = None,
     audit: Path | None = None,
+    model: str | None = None,
+    key_env: str | None = None,
     before_check: bool = False,
     without_keys: bool = False,
 ) -> int:
     """Serves one run or several until told to leave. The address goes to stdout, the rest to stderr.
 
-    Host, port, keys and deadlines are the first run's; slots, context and longest answers each run's own.
+    Host, port, keys and deadlines are the first run's; slots, context and longest answers each run's own. The address
+    of another server is an engine too; `model` and `key_env` are what that server calls the model, and the variable
+    with its key.
 
     Raises:
         CheckRefused: the model was not checked, or the check found a breach.
@@ -107,6 +115,11 @@ def serve_run(
         if not predicts(run, recipe):
             read_run(run.path)
     _refuse_one_name(runs)
+    log = Log()
+    if engine == PROBE:
+        measure_engines([run for run, recipe in runs if not predicts(run, recipe)], log)
+        engine = None
+    runs, engine = _with_engine(runs, engine, model=model, key_env=key_env)
     said: dict[str, object] = {"host": host, "port": port}
     said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
     settings = runs[0][1].serve.model_copy(update={name: value for name, value in said.items() if value is not None})
@@ -119,7 +132,6 @@ def serve_run(
     if settings.audit is not None:
         Audit(Path(settings.audit))
     take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
-    log = Log()
     models = served_runs(runs, engine, log=log, before_check=before_check)
 
     def listening(address: str) -> None:
@@ -130,6 +142,28 @@ def serve_run(
 
     serve(models, settings, api_key_sha256=key_sha256, on_listening=listening)
     return EXIT_DONE
+
+
+def _with_engine(
+    runs: Sequence[tuple[Run, Recipe]], engine: str | None, *, model: str | None, key_env: str | None
+) -> tuple[list[tuple[Run, Recipe]], str | None]:
+    """The runs with the engine of the command line; a server elsewhere answers for one run."""
+    changed = [(run, *with_engine(recipe, engine, model=model, key_env=key_env)) for run, recipe in runs]
+    if model is not None and len(runs) > 1:
+        raise UserError("--model names the model of one run", place="--model", hint="serve one run at a time")
+    return [(run, recipe) for run, recipe, _ in changed], changed[0][2]
+
+
+def measure_engines(runs: Sequence[Run], log: Log) -> None:
+    """Measures the engines on each run that writes, where that has not been done on this machine.
+
+    Raises: SystemRefusal where the run cannot be written.
+    """
+    for run in runs:
+        voyage, served = Voyage(load_recipe(run.path / "recipe.yaml"), run, log), run.artifact("gguf")
+        with run.locked():
+            if make_speeds(voyage, served, file_to_serve(served, voyage.recipe, "auto").path) is None:
+                log.say(f"  {voyage.recipe.name}: there is one engine to choose, or the recipe names one")
 
 
 def _refuse_one_name(runs: Sequence[tuple[Run, Recipe]]) -> None:
@@ -176,12 +210,15 @@ def served_writers(
     before_check: bool = False,
     base_name: str = "base",
 ) -> dict[str, Served]:
-    """The tuned model, and its base on first use."""
+    """The tuned model, and its base on first use; a far engine has the tuned model alone."""
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
     if not before_check:
         refuse_unchecked(run, tuned)
+    first: dict[str, Served] = {recipe.name: _served(tuned, recipe, recipe.name, engine, log=log)}
+    if (engine or recipe.serve.engine) in FAR_ENGINES:
+        return first
     return {
-        recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
+        **first,
         base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
     }
 
@@ -230,15 +267,17 @@ def _served(
         context=context_of(recipe),
         created=int(file.path.stat().st_mtime),
         lineage=artifact.id[:12],
-        description=f"{file.path.name} by {file.engine}",
+        description=file.description,
         start=process.start if lazily else None,
         task=recipe.task,
         system=recipe.data.system or "",
         settings=recipe.serve,
     )
     if not lazily:
-        log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
+        say_what_answers(name, file, log)
         process.start()
+        if process.note:
+            log.say(f"  {name}: {process.note}")
     return model
 
 
@@ -264,7 +303,7 @@ def served_apart(run: Path, *, engine: str | None = None, before_check: bool = F
     """
     command = [sys.executable, "-m", "setsail", "serve", str(run), "--port", "0", "--host", "127.0.0.1"]
     command += ["--engine", engine] if engine else []
-    command += ["--without-keys", *(["--before-check"] if before_check else [])]
+    command += ["--ourselves", "before-check" if before_check else "checked"]
     with tempfile.TemporaryFile("w+") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=without_key())
         try:

@@ -21,6 +21,8 @@ from setsail.stages import check, restoration
 from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
+from setsail.stages.engine_speeds import make_speeds
+from setsail.stages.engines import file_to_serve
 from setsail.stages.evaluating import evaluation_of
 from setsail.stages.exam import Exam
 from setsail.stages.export import make_gguf, make_merged
@@ -140,6 +142,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until == "export":
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
+    make_speeds(voyage, made["gguf"], file_to_serve(made["gguf"], voyage.recipe).path)
     if until in ("evaluate", "report"):
         made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
         refuse_forgetting(voyage, made["evaluate"])
