@@ -27,7 +27,8 @@ class FarServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, port: int = 0, key: str = KEY) -> None:
+        self.key = key
         self.tokenizer = tokenizer
         self.takes_ids = self.takes_more = self.gives_ids = self.counts = True
         self.own_template = 0  # so many tokens of its own stand around a prompt
@@ -37,7 +38,7 @@ class FarServer(ThreadingHTTPServer):
         self.bodies: list[Json] = []
         self.paths: list[str] = []
         self.gone: list[float] = []  # when a client left in the middle
-        super().__init__(("127.0.0.1", 0), Answers)
+        super().__init__(("127.0.0.1", port), Answers)
 
     @property
     def url(self) -> str:
@@ -81,7 +82,7 @@ class Answers(BaseHTTPRequestHandler):
             self.whole(404, {"error": "nothing here"})
 
     def _is_let_in(self) -> bool:
-        if self.headers["Authorization"] == f"Bearer {KEY}":
+        if self.headers["Authorization"] == f"Bearer {self.server.key}":
             return True
         self.whole(401, {"error": {"message": f"wrong key: {self.headers['Authorization']}"}})
         return False
