@@ -202,7 +202,7 @@ def test_the_key_is_needed_and_never_told(far: FarServer, opened: Open, monkeypa
 
 
 def test_nobody_there_is_told_at_once(folder: Path) -> None:
-    with pytest.raises(SystemRefusal, match="no connection"):
+    with pytest.raises(SystemRefusal, match="no connection: Connection refused"):
         remote.open_engine(folder, server=Server(url="http://127.0.0.1:9", model="desk"), context=64, slots=1)
 
 

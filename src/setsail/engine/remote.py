@@ -213,5 +213,3 @@ async def _ready_manner(web: Web, tokenizer: Tokenizer, *, context: int, grammar
             if refusal.status not in _BUSY:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-
-

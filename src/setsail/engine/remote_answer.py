@@ -17,6 +17,7 @@ from setsail.tokens.tokenizer import Tokenizer
 
 _TOKEN_ID = "token_id:"
 _SLACK = 16
+_PADDING = 1024  # ids that a model has and its tokenizer does not: embeddings are rounded up
 
 Chance = tuple[float | None, tuple[tuple[int, float], ...]]
 
@@ -92,7 +93,7 @@ class AnswerReader:
         return self._tokenizer.encode(text, continued=True)
 
     def _is_known(self, token_id: object) -> TypeGuard[int]:
-        return type(token_id) is int and 0 <= token_id < self._tokenizer.num_ids
+        return type(token_id) is int and 0 <= token_id < self._tokenizer.num_ids + _PADDING
 
     def _chances(self, logprobs: object) -> list[Chance]:
         """What the model thought of each token, in OpenAI's shape or llama.cpp's; nothing where it does not say."""

@@ -6,6 +6,7 @@ the header `Authorization` and nowhere else, whatever a server answers; and ever
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 100.0  # below the patience of the watch that kills a silent engine
 MOST_BODY_BYTES = 1 << 20
 MOST_STREAM_BYTES = 1 << 28
+_DEEPEST = 16
 
 
 class Refusal(Exception):
@@ -106,7 +108,7 @@ class Web:
             case httpx.ConnectTimeout():
                 why = f"no connection within {CONNECT_SECONDS:g} s"
             case httpx.ConnectError():
-                why = f"no connection: {error}"
+                why = f"no connection: {_root_of(error)}"
             case httpx.TimeoutException():
                 why = f"it said nothing for {self.silent_seconds:g} s"
             case httpx.TransportError():
@@ -114,6 +116,17 @@ class Web:
             case _:
                 why = f"{type(error).__name__}: {error}"
         return self.clean(f"the server at {self.url}: {why}")
+
+
+def _root_of(error: BaseException) -> str:
+    """What the system said, below what the libraries made of it."""
+    words, seen = str(error), 0
+    below: BaseException | None = error
+    while below is not None and seen < _DEEPEST:
+        if isinstance(below, OSError) and below.errno:
+            words = os.strerror(below.errno) if below.errno > 0 else below.strerror or words
+        below, seen = below.__cause__ or below.__context__, seen + 1
+    return words
 
 
 async def _body(response: httpx.Response) -> bytes:

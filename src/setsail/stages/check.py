@@ -184,7 +184,8 @@ def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Obser
     recipe = voyage.recipe
     file = file_to_serve(forms.served, recipe)
     precision = recipe.export.weights[0] if _gguf_files(forms.served) and file.engine != "vllm" else "bf16"
-    voyage.log.say(f"  served by {file.engine}: {file.why}")
+    where = f" at {file.where}" if file.engine == "remote" else ""
+    voyage.log.say(f"  served by {file.engine}{where}: {file.why}")
     observations = []
     with served_apart(voyage.run.path, before_check=True) as address, Client(address) as client:
         client.wait_until_ready()

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from setsail.serve.service import Served
 from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engine_speeds import make_speeds
-from setsail.stages.engines import context_of, file_to_serve, open_process, say_what_answers, with_engine
+from setsail.stages.engines import context_of, engine_mark, file_to_serve, open_process, say_what_answers, with_engine
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
 from setsail.stages.predictors import load_predictor, predicts
@@ -137,7 +137,7 @@ def serve_run(
     def listening(address: str) -> None:
         print(address, flush=True)
         for _, recipe in runs:
-            log.say(_what_to_ask(address, recipe, models[recipe.name]))
+            log.say(_what_to_ask(address, recipe, models))
         log.say("  stop        Ctrl-C")
 
     serve(models, settings, api_key_sha256=key_sha256, on_listening=listening)
@@ -214,6 +214,7 @@ def served_writers(
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
     if not before_check:
         refuse_unchecked(run, tuned)
+        _say_unchecked_engine(run, tuned, recipe, engine, log)
     first: dict[str, Served] = {recipe.name: _served(tuned, recipe, recipe.name, engine, log=log)}
     if (engine or recipe.serve.engine) in FAR_ENGINES:
         return first
@@ -221,6 +222,16 @@ def served_writers(
         **first,
         base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
     }
+
+
+def _say_unchecked_engine(run: Run, tuned: Artifact, recipe: Recipe, engine: str | None, log: Log) -> None:
+    """A passed check speaks of the engine that answered it; another one, or another server, is named as such."""
+    asked = run.artifact("check").manifest.recipe
+    now, by = file_to_serve(tuned, recipe, engine).engine, asked.get("by")
+    elsewhere = now == "remote" and asked.get("engine") != engine_mark(recipe)
+    if by is not None and (by != now or elsewhere):
+        told = f"! {recipe.name} was checked as {by} answers" + (" at another address" if by == now else "")
+        log.say(f"{told}, not as {now} does: setsail run RECIPE with serve.engine: {now} checks that too")
 
 
 def served_predictor(
@@ -281,15 +292,17 @@ def _served(
     return model
 
 
-def _what_to_ask(address: str, recipe: Recipe, model: Served) -> str:
+def _what_to_ask(address: str, recipe: Recipe, models: Mapping[str, Served]) -> str:
+    model = models[recipe.name]
     if isinstance(model, ServedPredictor):
         path, ask = "/predict", {"model": recipe.name, **model.example}
         api = f"  API         {' '.join(address + each for each in model.paths)}\n"
     else:
         path, ask = "/v1/chat/completions", {"model": recipe.name, "messages": [{"role": "user", "content": "…"}]}
+        or_base = ", or its base" if {"base", f"{recipe.name}/base"} & set(models) else ""
         api = (
             f"  chat page   {address}/\n"
-            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}", or its base)\n'
+            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}"{or_base})\n'
         )
     body = json.dumps(ask, ensure_ascii=False)
     return f"{api}  try         curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
