@@ -7,9 +7,9 @@ registry's rule when it is of other files, another machine, other versions or an
 from __future__ import annotations
 
 import json
-import random
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,20 +18,27 @@ from typing import Any
 from setsail.base.artifact import Artifact
 from setsail.base.errors import ArtifactError, SetsailError
 from setsail.base.files import write_atomically
-from setsail.base.machine import describe, versions
+from setsail.base.machine import describe, num_cores, versions
 from setsail.base.run import Run
 from setsail.engine.contract import Finished, GenerationRequest, Token
 from setsail.engine.gguf_limits import read_limits
 from setsail.engine.process import EngineProcess
 from setsail.engine.registry import Choice, able, choose
+from setsail.stages.base import tokenizer_of
 from setsail.stages.stage import StageSpec, Voyage, make
+from setsail.tokens.tokenizer import Tokenizer
 
 KIND = "speeds"
 FILE = f"{KIND}.json"
 _PACKAGES = ("openvino-genai", "xllamacpp")
 _MOST_SECONDS = 4.0
-_PROMPT_TOKENS, _NEW_TOKENS = 64, 32
-_CLEARLY = 1.1  # a faster engine than the rule's is taken where it is so many times as fast
+_BUSY = 1.5  # runnable threads for each core, before ours
+_PROMPT_TOKENS, _NEW_TOKENS, _CONTEXT = 64, 32, 256
+_TEXT = (
+    "my parcel was to come on Monday, and the page still says that it waits in another town. I have written twice and "
+    "nobody answers. 我的包裹应该星期一送到，网页上却说它还在另一个城市。请告诉我它在哪里，什么时候能到。 "
+) * 4
+_CLEARLY = 1.2  # a faster engine than the rule's is taken where it is so many times as fast
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,15 @@ def make_speeds(voyage: Voyage, served: Artifact, file: Path) -> Artifact | None
     if recipe.serve.engine != "auto" or len(names) < 2:
         return None
     slots = recipe.serve.slots
+    prompts = _prompts(tokenizer_of(served), read_limits(file).context, slots + 1)
 
     def build(draft: Path) -> Mapping[str, Any]:
+        if os.getloadavg()[0] > _BUSY * num_cores():
+            voyage.log.say("! other work runs on this machine: what is measured now holds for a busy one")
         speeds: list[Speed] = []
         for name in names:
             try:
-                speeds.append(_measure(name, file, slots))
+                speeds.append(_measure(name, file, prompts))
             except SetsailError as error:  # an engine that cannot is not chosen; why is told
                 voyage.log.say(f"  {name} cannot: {error.message}")
         told = {**_here(slots), "speeds": [asdict(speed) for speed in speeds]}
@@ -104,18 +114,20 @@ def _fastest(speeds: list[Speed], usual: str, slots: int) -> Choice:
     return Choice(taken.engine, f"{taken.engine} is {why} here: {figures} tokens/s with {slots} answers at once")
 
 
-def _measure(name: str, file: Path, slots: int) -> Speed:
-    """A few seconds of prompts that have nothing in common, as many at once as will be served."""
-    limits, chance = read_limits(file), random.Random(1)
-    context = min(limits.context or _PROMPT_TOKENS * 4, _PROMPT_TOKENS * 4)
-    num_prompt, num_new = min(_PROMPT_TOKENS, context // 4), min(_NEW_TOKENS, context // 4)
-    prompts = [tuple(chance.randrange(limits.num_tokens) for _ in range(num_prompt)) for _ in range(slots + 1)]
+def _prompts(tokenizer: Tokenizer, context: int | None, count: int) -> list[tuple[int, ...]]:
+    """Texts that begin differently, so that nothing of one is known from another."""
+    num_tokens = min(_PROMPT_TOKENS, (context or _CONTEXT) // 4)
+    return [tuple(tokenizer.encode(f"{number}, {_TEXT}")[:num_tokens]) for number in range(count)]
+
+
+def _measure(name: str, file: Path, prompts: Sequence[tuple[int, ...]]) -> Speed:
+    """A few seconds of answers, to all prompts but the first at once."""
     began = time.monotonic()
-    with EngineProcess(name, file, context, slots) as process:
+    with EngineProcess(name, file, _CONTEXT, len(prompts) - 1) as process:
         load_seconds = time.monotonic() - began
         _count(process, [GenerationRequest(prompts[0], 1)])  # what is done once is no part of it
         began = time.monotonic()
-        num_tokens = _count(process, [GenerationRequest(prompt, num_new) for prompt in prompts[1:]])
+        num_tokens = _count(process, [GenerationRequest(prompt, _NEW_TOKENS) for prompt in prompts[1:]])
         seconds = time.monotonic() - began
     return Speed(name, round(num_tokens / seconds, 1), round(load_seconds, 2))
 

@@ -24,7 +24,7 @@ from setsail.tokens.render import Rendered
 PLAIN = "q8_0"  # of a base whose tuned model has a precision of its own
 SLOTS = 32  # answers at once where nobody waits for a single one
 _VLLM_LOADS_SECONDS = 2000.0
-_FOLDERS = {"gguf": "merged", "base_gguf": "base"}
+_FAR_STALL_SECONDS = 1200.0  # each request to a server has a deadline of its own, shorter than this
 
 
 @dataclass(frozen=True)
@@ -122,18 +122,20 @@ def say_what_answers(name: str, file: ModelFile, log: Log) -> None:
 def _folder_of(artifact: Artifact) -> Path:
     """The Hugging Face folder that an artefact's GGUF files were made of; the artefact's own where it is one.
 
-    Raises: ArtifactError when the run holds another one by now.
+    Raises: ArtifactError when the run no longer has that folder.
     """
-    if artifact.manifest.kind not in _FOLDERS:
+    wanted = artifact.manifest.parents.get("model")
+    if artifact.manifest.kind not in ("gguf", "base_gguf"):
         return artifact.path
-    folder = Run(artifact.path.parent).artifact(_FOLDERS[artifact.manifest.kind])
-    if artifact.manifest.parents.get("model") != folder.id:
-        raise ArtifactError(
-            f"{artifact.path.name} was not made of {folder.path.name}",
-            place=str(artifact.path.parent),
-            hint="setsail run RECIPE makes both",
-        )
-    return folder.path
+    run = Run(artifact.path.parent)
+    for kind in run.current():
+        if run.artifact(kind, verify=False).id == wanted:
+            return run.artifact(kind).path
+    raise ArtifactError(
+        f"the folder that {artifact.path.name} was made of is no longer in this run",
+        place=str(run.path),
+        hint="setsail run RECIPE makes both",
+    )
 
 
 def context_of(recipe: Recipe) -> int:
@@ -144,7 +146,8 @@ def context_of(recipe: Recipe) -> int:
 def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, grammars: bool = False) -> EngineProcess:
     """A watched child process with the model, not yet started."""
     assert (file.server is not None) == (file.engine in FAR_ENGINES)
-    watch = Watch(load_seconds=_VLLM_LOADS_SECONDS) if file.engine == "vllm" else None
+    load_seconds = _VLLM_LOADS_SECONDS if file.engine == "vllm" else Watch.load_seconds
+    watch = Watch(load_seconds, _FAR_STALL_SECONDS) if file.server is not None else None
     num_slots, context = slots or recipe.serve.slots, context_of(recipe)
     return EngineProcess(file.engine, file.path, context, num_slots, grammars=grammars, server=file.server, watch=watch)
 
