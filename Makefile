@@ -41,7 +41,8 @@ browser: $(STAMP)
 
 bench: bench-serve bench-reliability bench-train bench-ttl bench-privacy bench-tokenizer bench-data bench-tune
 
-bench-serve: $(STAMP)
+# `make demo` first; half an hour.
+bench-serve: $(STAMP) .servevenv/.installed
 	$(BIN)/python benchmarks/serve.py
 
 # Half an hour and more; `make demo` first.
@@ -74,6 +75,11 @@ bench-tokenizer: $(STAMP)
 	.benchvenv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps litgpt==0.5.13
 	@touch $@
 
+.servevenv/.installed: benchmarks/serve_peers.txt constraints.txt
+	$(PYTHON) -m venv .servevenv
+	.servevenv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/serve_peers.txt
+	@touch $@
+
 .datavenv/.installed: benchmarks/data_peers.txt
 	$(PYTHON) -m venv .datavenv
 	.datavenv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/data_peers.txt
@@ -86,4 +92,4 @@ docs: $(STAMP)
 	$(BIN)/python scripts/reference.py
 
 clean:
-	rm -rf $(VENV) .benchvenv .datavenv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .benchvenv .datavenv .servevenv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

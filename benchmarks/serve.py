@@ -1,98 +1,146 @@
-"""`make bench-serve`: the HTTP server against its bare engine in the same run, for 1 and 8 clients at once.
+"""`make bench-serve`: our HTTP server beside others on the same model, for 1, 8 and 32 clients that ask without pause.
 
-Both read the same GGUF file with the same engine and settings; rounds alternate; medians of three. Needs a sailed run:
-`make demo` first.
+Works: short chats; questions of about 600 tokens of which 500 are shared, as documents before a question are; and both
+mixed, with answers of three lengths. Contestants are started once and asked in turns, in each round the same new
+questions: tokens per second, the wait for the first token, memory. Before that, the time from a start to a first token.
+Needs a sailed run: `make demo` first.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import random
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
+from clients import Question, Seen, closed_loop
+from servers import BARE, OURS, Start, contestants_of
 
 from setsail.base.machine import describe, versions
-from setsail.base.recipe import Recipe
 from setsail.base.run import Run
-from setsail.data.row import Row, read_rows
-from setsail.engine.batch import generate_all
-from setsail.engine.contract import GenerationRequest
-from setsail.engine.process import EngineProcess
-from setsail.evaluate.question import choose_rows, question_of
-from setsail.serve.client import Client
-from setsail.stages.base import tokenizer_of
-from setsail.stages.engines import file_to_serve, open_process
-from setsail.stages.serving import read_run, served_apart
+from setsail.data.row import read_rows
+from setsail.evaluate.question import question_of, question_text
+from setsail.stages.engines import file_to_serve
+from setsail.stages.kinds import tokenizer_of
+from setsail.stages.serving import read_run
 from setsail.tokens.render import render
 from setsail.tokens.tokenizer import Tokenizer
 
 RESULTS = Path(__file__).parent / "results" / "serve.json"
-NUM_TOKENS = 64
-ROUNDS = 3
+CLIENTS = (1, 8, 32)
+SLOTS, CONTEXT = 32, 1024
+NUM_SHARED, NUM_OWN = 480, 60  # tokens of documents; template and question are some 60 more
+SHORT, LONG, MIXED = "short chats", "600 tokens, 500 shared", "mixed"
+LENGTHS = {SHORT: (64,), LONG: (64,), MIXED: (16, 64, 128)}  # tokens of an answer at most
+
+
+@dataclass
+class Cell:
+    """What one contestant came to at one work with so many clients, a value a round."""
+
+    speeds: list[float] = field(default_factory=list)  # tokens per second
+    median_waits: list[float] = field(default_factory=list)  # seconds to the first token
+    long_waits: list[float] = field(default_factory=list)  # the 95th percentile
+    peak_bytes: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+
+    def add(self, seen: Seen, memory_bytes: int) -> None:
+        self.speeds.append(seen.tokens / seen.seconds)
+        self.median_waits.append(float(np.quantile(seen.first_seconds, 0.5)))
+        self.long_waits.append(float(np.quantile(seen.first_seconds, 0.95)))
+        self.peak_bytes = max(self.peak_bytes, memory_bytes)
+        self.problems.update(seen.problems)
+
+
+Place = tuple[str, int, str]  # work, clients, who
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/support"))
-    parser.add_argument("--engine", default=None)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long the clients of one cell ask")
+    parser.add_argument("--works", nargs="*", default=list(LENGTHS), choices=list(LENGTHS))
+    parser.add_argument("--without", nargs="*", default=[], metavar="WHO", help="contestants to leave out")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     run, recipe = read_run(options.run)
-    rows = choose_rows(read_rows(run.artifact("data").file("test.parquet")), 8, seed=1)
-    measured = measure(run, recipe, rows, options.engine)
-    report(measured, run, recipe)
+    serve = recipe.serve.model_copy(update={"slots": SLOTS, "context": CONTEXT})
+    recipe = recipe.model_copy(update={"serve": serve})
+    tokenizer = tokenizer_of(run.artifact("gguf"))
+    model = file_to_serve(run.artifact("gguf"), recipe).path
+    cells: dict[Place, Cell] = {}
+    starts: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        contestants = contestants_of(run, recipe, tokenizer, Path(folder))
+        contestants = {who: start for who, start in contestants.items() if who not in options.without}
+        asking = Asking(run, tokenizer)
+        for who, start in [*contestants.items()] * options.rounds:
+            starts.setdefault(who, []).append(seconds_to_first_token(start, asking))
+            print(f"start {who:<36}{starts[who][-1]:6.1f} s", file=sys.stderr)
+        running = {who: stack.enter_context(start()) for who, start in contestants.items()}
+        for number, work, count in itertools.product(range(options.rounds), options.works, CLIENTS):
+            questions = asking.questions(work, count, seed=f"{number} {work} {count}")
+            for who, contestant in running.items():
+                cell = cells.setdefault((work, count, who), Cell())
+                cell.add(closed_loop(contestant.asked, questions, options.seconds), contestant.memory_bytes())
+                told = f"{cell.speeds[-1]:8.1f} tokens/s {cell.median_waits[-1]:7.2f} s to the first"
+                print(f"round {number} {work:<24}{count:>3}  {who:<36}{told}", file=sys.stderr)
+    write(options.results, cells, starts, model)
+    show(cells, starts, options.works)
 
 
-def measure(run: Run, recipe: Recipe, rows: Sequence[Row], engine: str | None) -> dict[tuple[int, str], list[float]]:
-    """Tokens per second of each (clients, who), one for each round."""
-    artifact = run.artifact("gguf")
-    file = file_to_serve(artifact, recipe, engine)
-    tokenizer = tokenizer_of(artifact)
-    name = f"bare {file.engine}"
-    measured: dict[tuple[int, str], list[float]] = {}
-    with (
-        open_process(file, recipe) as process,
-        served_apart(run.path, engine=engine) as address,
-        Client(address) as client,
-    ):
-        client.wait_until_ready()
-        sides: dict[str, Callable[[int], int]] = {
-            name: lambda count: bare(process, tokenizer, rows[:count]),
-            "setsail serve": lambda count: over_http(client, recipe.name, rows[:count]),
-        }
-        for side in sides.values():
-            side(8)
-        for _ in range(ROUNDS):
-            for count in (1, 8):
-                for who, side in sides.items():
-                    began = time.perf_counter()
-                    tokens = side(count)
-                    measured.setdefault((count, who), []).append(tokens / (time.perf_counter() - began))
-    return measured
+class Asking:
+    """Makes questions of the run's own rows, no two alike: each has a number of its own near its start."""
+
+    def __init__(self, run: Run, tokenizer: Tokenizer) -> None:
+        data = run.artifact("data")
+        self._tokenizer = tokenizer
+        self._asked = [question_text(question_of(row).prompt) for row in read_rows(data.file("test.parquet"))]
+        documents = [question_of(row).reference for row in read_rows(data.file("train.parquet"))]
+        self._documents = tokenizer.encode("\n".join(documents))
+        self._numbers = itertools.count(1000)
+
+    def questions(self, work: str, count: int, *, seed: str, each: int = 64) -> list[list[Question]]:
+        """So many for each client."""
+        drawn = random.Random(seed)
+        return [[self._question(work, drawn) for _ in range(each)] for _ in range(count)]
+
+    def _question(self, work: str, drawn: random.Random) -> Question:
+        number = next(self._numbers)
+        messages = [{"role": "user", "content": f"Ticket {number}: {drawn.choice(self._asked)[:200]}"}]
+        if work == LONG or (work == MIXED and drawn.random() < 0.5):
+            start = drawn.randrange(NUM_SHARED, len(self._documents) - NUM_OWN)
+            shared, own = self._documents[:NUM_SHARED], self._documents[start : start + NUM_OWN]
+            system = "Answer from these documents.\n" + self._tokenizer.decode(shared)
+            messages[0]["content"] += f"\nOne more document: {self._tokenizer.decode(own)}"
+            messages.insert(0, {"role": "system", "content": system})
+        rendered = render(self._tokenizer, messages, generation_prompt=True)
+        ends = sorted({rendered.stop_id, *self._tokenizer.eos_ids})
+        return Question(messages, list(rendered.ids), ends, drawn.choice(LENGTHS[work]))
 
 
-def bare(process: EngineProcess, tokenizer: Tokenizer, rows: Sequence[Row]) -> int:
-    """All prompts at once into the engine process, nothing between."""
-    prompts = [render(tokenizer, question_of(row).prompt, generation_prompt=True) for row in rows]
-    requests = [
-        GenerationRequest(tuple(p.ids), NUM_TOKENS, stop_ids=(p.stop_id, *sorted(tokenizer.eos_ids))) for p in prompts
-    ]
-    return sum(len(done.token_ids) for done in generate_all(process, requests))
-
-
-def over_http(client: Client, model: str, rows: Sequence[Row]) -> int:
-    """The same prompts as messages, each by a client of its own."""
-
-    def ask(row: Row) -> int:
-        return client.chat(question_of(row).prompt, model=model, temperature=0, max_tokens=NUM_TOKENS).num_tokens
-
-    with ThreadPoolExecutor(len(rows)) as pool:
-        return sum(pool.map(ask, rows))
+def seconds_to_first_token(start: Start, asking: Asking) -> float:
+    """From nothing to the first token of the first answer."""
+    [[question]] = asking.questions(SHORT, 1, seed="start", each=1)
+    began = time.monotonic()
+    with start() as contestant:
+        for tokens in contestant.asked.ask(question, began + 300):
+            if tokens:
+                return time.monotonic() - began
+    raise RuntimeError("no token came")
 
 
 def memory_gb_per_s() -> float:
@@ -106,35 +154,59 @@ def memory_gb_per_s() -> float:
     return 4 * 2 * source.nbytes / (time.perf_counter() - began) / 1e9
 
 
-def report(measured: dict[tuple[int, str], list[float]], run: Run, recipe: Recipe) -> None:
-    file = file_to_serve(run.artifact("gguf"), recipe).path
+def write(path: Path, cells: Mapping[Place, Cell], starts: Mapping[str, Sequence[float]], model: Path) -> None:
+    """The results as every benchmark writes them."""
+    rows: list[dict[str, Any]] = []
+    for (work, count, who), cell in cells.items():
+        place = {"work": f"{work}, {count} client{'s' if count > 1 else ''}", "who": who, "setting": f"{SLOTS} slots"}
+        problems = "; ".join(f"{number} × {problem}" for problem, number in cell.problems.most_common(3))
+        note = f"peak memory {cell.peak_bytes / 2**20:.0f} MiB" + (f"; {problems}" if problems else "")
+        for unit, runs in (
+            ("tokens/s", cell.speeds),
+            ("seconds to first token, p50", cell.median_waits),
+            ("seconds to first token, p95", cell.long_waits),
+        ):
+            better = "higher" if unit == "tokens/s" else "lower"
+            rows.append(place | _values(runs) | {"unit": unit, "better": better, "note": note})
+    for who, runs in starts.items():
+        place = {"work": "start to first token", "who": who, "setting": "idle machine"}
+        rows.append(place | _values(runs) | {"unit": "seconds", "better": "lower", "note": ""})
     limit = memory_gb_per_s()
-    rows = [
-        {
-            "work": f"{count} client{'s' if count > 1 else ''}",
-            "who": who,
-            "setting": "default",
-            "value": round(statistics.median(runs), 1),
-            "unit": "tokens/s",
-            "better": "higher",
-            "runs": [round(value, 1) for value in runs],
-            "note": f"{NUM_TOKENS} new tokens at most, greedy, {file.name}",
-        }
-        for (count, who), runs in measured.items()
-    ]
     machine = {"machine": describe(), "load": psutil.getloadavg()[0], "versions": versions()}
-    decode_limit = limit * 1e9 / file.stat().st_size
-    limits = {"memory_gb_per_s": round(limit, 1), "decode_tokens_per_s_of_one_request": round(decode_limit)}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine, "limits": limits, "rows": rows}, indent=1) + "\n")
-    print(f"{'work':<12}{'who':<18}{'tokens/s':>10}   runs")
-    for row in rows:
-        print(f"{row['work']:<12}{row['who']:<18}{row['value']:>10}   {row['runs']}")
-    for count in (1, 8):
-        values = {who: statistics.median(runs) for (n, who), runs in measured.items() if n == count}
-        bare_value = next(value for who, value in values.items() if who != "setsail serve")
-        print(f"{count} at once: HTTP keeps {values['setsail serve'] / bare_value:.0%} of the bare engine")
-    print(f"limit: memory {limit:.1f} GB/s, so one request alone can reach {decode_limit:.0f} tokens/s   {RESULTS}")
+    alone = round(limit * 1e9 / model.stat().st_size)
+    limits = {"memory_gb_per_s": round(limit, 1), "decode_tokens_per_s_of_one_request": alone}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine, "limits": limits, "rows": rows}, indent=1) + "\n")
+    print(f"{path}: memory moves {limit:.1f} GB/s, so that one request alone can have {alone} tokens/s")
+
+
+def _values(runs: Sequence[float]) -> dict[str, Any]:
+    return {"value": round(statistics.median(runs), 3), "runs": [round(value, 3) for value in runs]}
+
+
+def show(cells: Mapping[Place, Cell], starts: Mapping[str, Sequence[float]], works: Sequence[str]) -> None:
+    """One table, and in each cell ours against the best peer and against our own engine without HTTP."""
+    names = list(starts)
+    for work, count in itertools.product(works, CLIENTS):
+        print(
+            f"\n{work}, {count} client{'s' if count > 1 else ''}{'tokens/s':>20}{'first p50':>11}{'p95':>8}{'MiB':>7}"
+        )
+        speeds = {}
+        for who in names:
+            cell = cells[work, count, who]
+            speeds[who] = statistics.median(cell.speeds)
+            waits = [statistics.median(waits) for waits in (cell.median_waits, cell.long_waits)]
+            bad = f"   {cell.problems.total()} failed or cut" if cell.problems else ""
+            print(
+                f"  {who:<34}{speeds[who]:>8.1f}{waits[0]:>11.2f}{waits[1]:>8.2f}{cell.peak_bytes / 2**20:>7.0f}{bad}"
+            )
+        peers = [speed for who, speed in speeds.items() if who not in (OURS, BARE)]
+        if OURS in speeds and peers:
+            print(f"  {OURS} has {speeds[OURS] / max(peers):.2f} × the best peer", end="")
+            print(f", {speeds[OURS] / speeds[BARE]:.0%} of its own engine" if BARE in speeds else "")
+    print("\nseconds from start to first token")
+    for who, runs in starts.items():
+        print(f"  {who:<34}{statistics.median(runs):>8.1f}   {' '.join(f'{value:.1f}' for value in runs)}")
 
 
 if __name__ == "__main__":

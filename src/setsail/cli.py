@@ -238,6 +238,9 @@ def serve(
     if just_print:
         print(_call("vllm:command_of_runs", *runs, engine=engine))
         return
+    if engine == "probe":
+        _call("engine_trial:measure_runs", *runs)
+        options["engine"] = None
     for_ourselves = {"before_check": ourselves == "before-check", "without_keys": bool(ourselves)}
     options |= {"model": model, "key_env": key_env}
     raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))

@@ -16,8 +16,8 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.serve.app import build_app
+from setsail.stages.kinds import predicts
 from setsail.stages.predicting import predict_with_run
-from setsail.stages.predictors import predicts
 from setsail.stages.serving import served_predictor, served_writers
 
 Post = Callable[[str, dict[str, Any]], httpx.Response]

@@ -24,11 +24,12 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.engine.batch import Completion
-from setsail.stages import chatting, engine_speeds
+from setsail.stages import chatting, engine_trial
 from setsail.stages.engine_speeds import FILE, KIND, Speed
+from setsail.stages.engine_trial import measure_runs
 from setsail.stages.engines import all_answered, file_to_serve, with_engine
 from setsail.stages.evaluating import evaluate_run
-from setsail.stages.serving import measure_engines, served_apart
+from setsail.stages.serving import served_apart
 from setsail.stages.vllm import command_of_runs
 from setsail.stages.voyage import sail
 
@@ -203,7 +204,7 @@ def test_the_fastest_engine_is_measured_in_the_run_and_used_after(
     asked = Run(run).artifact("check").manifest.recipe
     assert asked["by"] == chosen.engine
     capsys.readouterr()
-    measure_engines([Run(run)], Log())
+    measure_runs(run)
     assert "✓ speeds     unchanged" in capsys.readouterr().err
 
 
@@ -244,7 +245,7 @@ def test_a_start_does_not_measure(run: Path, tmp_path: Path, monkeypatch: pytest
     def refuse(*args: object) -> None:
         raise AssertionError("a start measures nothing")
 
-    monkeypatch.setattr(engine_speeds, "_measure", refuse)
+    monkeypatch.setattr(engine_trial, "_measure", refuse)
     with over_http(other.path) as post:
         assert post("/v1/chat/completions", ASKED).status_code == 200
 
@@ -261,14 +262,14 @@ def test_serve_probe_measures_first_where_it_was_not(run: Path, tmp_path: Path) 
 def test_an_engine_that_fails_is_not_chosen(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = with_speeds(run, tmp_path, [])
     shutil.rmtree(other.artifact(KIND, verify=False).path)
-    measured = engine_speeds._measure
+    measured = engine_trial._measure
 
     def half(name: str, file: Path, prompts: list[tuple[int, ...]]) -> Speed:
         if name == "openvino":
             raise SystemRefusal("no memory left")
         return measured(name, file, prompts)
 
-    monkeypatch.setattr(engine_speeds, "_measure", half)
-    measure_engines([other], Log(quiet=True))
+    monkeypatch.setattr(engine_trial, "_measure", half)
+    measure_runs(other.path)
     chosen = file_to_serve(other.artifact("gguf"), recipe_of(run))
     assert chosen.engine == "llamacpp" and "openvino" not in chosen.why

@@ -11,7 +11,7 @@ from models import toy_model
 from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
-from setsail.stages.base import tokenizer_of
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.voyage import sail
 from setsail.tokens.render import describe
 from setsail.tokens.store import open_store

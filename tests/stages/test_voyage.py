@@ -144,6 +144,14 @@ def test_the_command_serves_what_it_made(port: Path) -> None:
     assert tuned.num_tokens > 0 and base.num_tokens > 0
 
 
+def test_serving_and_chatting_wait_for_no_torch() -> None:
+    names = ("torch", "transformers", "scipy", "sklearn")
+    hidden = f"import sys; sys.modules.update(dict.fromkeys({names}))"
+    code = f"{hidden}\nimport setsail.stages.serving, setsail.stages.chatting"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_weight_changed_after_the_export_is_not_served(port: Path) -> None:
     run = port / "runs" / "toy"
     file = Run(run).artifact("gguf").file("model-q8_0.gguf")

@@ -197,32 +197,6 @@ def _special_ids(tokenizer: Tokenizer, kind: Kind) -> SpecialIds:
     return SpecialIds(bos=last if kind == "decoder" else named.get(begin), eos=last, pad=named["pad_token"])
 
 
-def kind_of_base(artifact: Artifact) -> Kind:
-    """Which kind of language model a base is; runs that are older than the other kinds have decoders only."""
-    return artifact.metrics.get("kind", "decoder")
-
-
-def refuse_to_write_text(base: Artifact) -> None:
-    """Raises: ModelError for a model that restores hidden text: it answers nobody."""
-    kind = kind_of_base(base)
-    if kind != "decoder":
-        what = (
-            "an encoder reads texts and fills in"
-            if kind == "encoder"
-            else "a seq2seq model restores what is cut, or writes for `setsail predict`"
-        )
-        raise ModelError(
-            f"{what}: there is nothing to export for a server, to serve or to chat with",
-            place=f"base of kind {kind}",
-            hint="setsail run scores and checks it; its folder is an ordinary one for transformers, to be fine-tuned",
-        )
-
-
-def tokenizer_of(artifact: Artifact) -> Tokenizer:
-    """The tokenizer, with its chat template, of a model folder."""
-    return load(artifact.path)
-
-
 def local_path(base: str, folder: Path) -> str:
     """A path of the recipe is relative to the recipe."""
     beside = folder / base

@@ -10,9 +10,9 @@ from setsail.base.errors import SystemRefusal
 from setsail.base.log import Log
 from setsail.engine.contract import Finished, GenerationRequest, Token
 from setsail.engine.process import EngineProcess
-from setsail.stages.base import tokenizer_of
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import context_of, file_to_serve, open_process, with_engine
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.serving import read_run
 from setsail.tokens.render import render
 from setsail.tokens.stream import Detokenizer

@@ -25,9 +25,9 @@ from setsail.models.load import load_gguf_model, load_model
 from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
-from setsail.stages.base import tokenizer_of
 from setsail.stages.engines import ModelFile, engine_mark, file_to_serve, open_process
 from setsail.stages.export import gguf_name
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.probes import Reference, observe_torch
 from setsail.stages.serving import served_apart
 from setsail.stages.stage import StageSpec, Voyage, make

@@ -16,10 +16,10 @@ from setsail.base.recipe import READING_TASKS, Recipe
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import RUN_FILE, Run
 from setsail.compress.forms import Form, Forms, Target, choose, parse_target
-from setsail.stages.base import kind_of_base
 from setsail.stages.checked import finished_model
 from setsail.stages.forms import make_forms, read_forms
 from setsail.stages.forms_page import PAGE, PHRASES, lines, titles
+from setsail.stages.kinds import kind_of_base
 from setsail.stages.stage import Voyage
 
 CHOICE = "compress.json"

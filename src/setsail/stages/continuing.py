@@ -19,7 +19,7 @@ from setsail.base.device import device, move, prepare_device
 from setsail.base.errors import UserError
 from setsail.base.run import Run
 from setsail.models.load import load_model
-from setsail.stages.base import kind_of_base, tokenizer_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.tokens.render import render_text
 from setsail.tokens.tokenizer import Tokenizer
 

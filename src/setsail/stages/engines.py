@@ -17,8 +17,8 @@ from setsail.engine.batch import Completion, generate_all
 from setsail.engine.contract import GenerationRequest
 from setsail.engine.process import EngineProcess, Watch
 from setsail.engine.registry import FAR_ENGINES
-from setsail.stages.base import tokenizer_of
 from setsail.stages.engine_speeds import chosen_by_speed
+from setsail.stages.kinds import tokenizer_of
 from setsail.tokens.render import Rendered
 
 PLAIN = "q8_0"  # of a base whose tuned model has a precision of its own

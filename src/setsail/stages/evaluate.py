@@ -21,11 +21,11 @@ from setsail.evaluate.question import choose_rows
 from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
-from setsail.stages.base import tokenizer_of
 from setsail.stages.engines import answer_all, engine_mark
 from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.guard import Examined, examine, is_guarded
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.preferring import preferring
 from setsail.stages.probes import fits

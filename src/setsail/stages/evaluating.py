@@ -13,12 +13,12 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import RUN_FILE, Run
 from setsail.evaluate.evaluation import FILE, read_evaluation
-from setsail.stages.base import kind_of_base
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_asked
 from setsail.stages.encoder_forms import Forms as EncoderForms
 from setsail.stages.evaluate import Forms, make_evaluation
 from setsail.stages.exam import Exam, told
+from setsail.stages.kinds import kind_of_base
 from setsail.stages.pair_scores import make_pair_evaluation
 from setsail.stages.read_scores import make_read_evaluation
 from setsail.stages.restoration import make_restoration_evaluation

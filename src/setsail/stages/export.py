@@ -14,7 +14,7 @@ from setsail.compress.export import Weights, export_gguf, verify_single_rounding
 from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
 from setsail.models.weights import SIDE_FILES, weights_sha256
-from setsail.stages.base import tokenizer_of
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.precision import MIXED, PLAIN, coarser_layers
 from setsail.stages.stage import StageSpec, Voyage, make
 

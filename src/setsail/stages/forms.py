@@ -40,7 +40,6 @@ from setsail.evaluate.score import Plan, evaluate
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_gguf_model
 from setsail.models.sources import NOT_STATED
-from setsail.stages.base import tokenizer_of
 from setsail.stages.class_scores import as_read, classify_with, fitting
 from setsail.stages.data import read_parts
 from setsail.stages.engines import context_of, engine_mark
@@ -48,6 +47,7 @@ from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.export import gguf_name
 from setsail.stages.forms_page import build
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.measured import Measured, held_at_most, measure_apart
 from setsail.stages.objectives import lesson_of
 from setsail.stages.precision import MIXED, PLAIN

@@ -32,9 +32,9 @@ from setsail.evaluate.guard import (
     write_examination,
 )
 from setsail.models.load import load_model
-from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.engines import answer_all, context_of, engine_mark
 from setsail.stages.examples import nats_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tokens.pack import Example

@@ -18,7 +18,7 @@ from setsail.base.errors import UserError, did_you_mean
 from setsail.base.log import Log
 from setsail.base.run import RUN_FILE, Run
 from setsail.models.load import load_model
-from setsail.stages.base import kind_of_base, tokenizer_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.voyage import sail
 
 

@@ -18,8 +18,8 @@ from setsail.base.device import prepare_device
 from setsail.compress.check import Answer, Observation, Probe, Verdict, compare
 from setsail.models.load import load_model
 from setsail.models.writer import Writer, load_writer
-from setsail.stages.base import tokenizer_of
 from setsail.stages.check import refuse_or_write
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.pairing import observe_pairs, pairs_lesson
 from setsail.stages.probes import Reference
 from setsail.stages.stage import StageSpec, Voyage, make

@@ -8,8 +8,8 @@ from setsail.base.artifact import Artifact
 from setsail.base.recipe import Recipe
 from setsail.engine.batch import generate_all
 from setsail.engine.contract import GenerationRequest
-from setsail.stages.base import tokenizer_of
 from setsail.stages.engines import all_answered, context_of, file_to_serve, open_process
+from setsail.stages.kinds import tokenizer_of
 from setsail.tasks.prediction import Line, written_line
 from setsail.tokens.render import render
 

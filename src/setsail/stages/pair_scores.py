@@ -22,13 +22,13 @@ from setsail.evaluate.score import Plan
 from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
 from setsail.models.writer import load_writer
-from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.data import Parts
 from setsail.stages.engines import engine_mark
 from setsail.stages.evaluate import Forms, batteries, examine_both, guarded, other_forms, system_of, that_fit
 from setsail.stages.exam import OTHER, Exam, make_exam
 from setsail.stages.examples import examples_of, nats_of
 from setsail.stages.guard import is_guarded
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.pairing import pairs_lesson
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import Voyage

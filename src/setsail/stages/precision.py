@@ -20,8 +20,8 @@ from setsail.compress.mixed import choose_layers
 from setsail.data.row import iterate_rows
 from setsail.evaluate.question import choose_rows
 from setsail.models.load import load_model
-from setsail.stages.base import tokenizer_of
 from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.stage import StageSpec, Voyage, make
 

@@ -21,7 +21,6 @@ from setsail.models.plain_ranker import load_ranker
 from setsail.models.plain_reader import load_plain
 from setsail.models.weights import read_json
 from setsail.models.writer import Writer, load_writer
-from setsail.stages.base import kind_of_base
 from setsail.stages.predictor import ReadingPredictor
 from setsail.stages.search_predictors import EmbeddingPredictor, RankingPredictor
 from setsail.tasks.prediction import Answer, Fields, Predictor, Question, filled_text, written_line
@@ -66,12 +65,6 @@ def load_predictor(run: Run, recipe: Recipe) -> Predictor:
         move(writer.model, device())
         return WritingPredictor(writer, recipe.task, recipe.training.context)
     return PREDICTORS[recipe.task](run.artifact("finetune"))
-
-
-def predicts(run: Run, recipe: Recipe) -> bool:
-    """Whether a run's model answers with `load_predictor`, and not as a model that chats does."""
-    writes = recipe.task in WRITING_TASKS and kind_of_base(run.artifact("base", verify=False)) == "seq2seq"
-    return writes or recipe.task in PREDICTORS
 
 
 def predictor_of(trained: Artifact) -> ReadingPredictor:

@@ -25,8 +25,8 @@ from setsail.base.recipe_prefer import PREFERENCE, Prefer
 from setsail.data.row import Row
 from setsail.models.fused import fuse
 from setsail.models.load import load_model
-from setsail.stages.base import tokenizer_of
 from setsail.stages.examples import SCORING, Examples, examples_of, validation_rows
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import MICRO_BATCH_TOKENS, Lesson, lesson_of
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.stages.tokenise import write_account

@@ -28,8 +28,8 @@ from setsail.evaluate.question import choose_rows
 from setsail.models.kinds import AUTO_CLASSES
 from setsail.models.load import save_model
 from setsail.models.weights import SIDE_FILES
-from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.reading import lesson_on
 from setsail.stages.stage import StageSpec, Voyage, make
 

@@ -23,9 +23,9 @@ from setsail.compress.check_reader import ReadProbe, ReadReference
 from setsail.data.row import Row, contents, iterate_rows
 from setsail.evaluate.question import choose_rows
 from setsail.models.reader import Problem, fold_scale, labels_of, new_reader
-from setsail.stages.base import kind_of_base
 from setsail.stages.embedding import embedding_lesson
 from setsail.stages.examples import examples_of
+from setsail.stages.kinds import kind_of_base
 from setsail.stages.objectives import Lesson, lesson_of
 from setsail.stages.pairing import pairs_lesson
 from setsail.stages.preferring import preference_lesson

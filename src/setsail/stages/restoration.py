@@ -28,10 +28,10 @@ from setsail.evaluate.system import System
 from setsail.evaluate.unigram import unigram_nats
 from setsail.models.kinds import AUTO_CLASSES
 from setsail.models.load import load_model
-from setsail.stages.base import kind_of_base, tokenizer_of
 from setsail.stages.check import refuse_or_write
 from setsail.stages.exam import Exam, make_exam
 from setsail.stages.examples import SCORING, Examples, examples_of, nats_of
+from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.objectives import Lesson, lesson_of
 from setsail.stages.probes import Reference
 from setsail.stages.stage import StageSpec, Voyage, make

@@ -23,7 +23,7 @@ from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
 from setsail.engine.registry import FAR_ENGINES
-from setsail.evaluate.evaluation import read_evaluation
+from setsail.evaluate.question import question_of, question_text
 from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
 from setsail.serve.client import Client
@@ -32,14 +32,11 @@ from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
-from setsail.stages.base import refuse_to_write_text, tokenizer_of
 from setsail.stages.checked import refuse_unchecked
-from setsail.stages.engine_speeds import make_speeds
 from setsail.stages.engines import context_of, engine_mark, file_to_serve, open_process, say_what_answers, with_engine
+from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
-from setsail.stages.predictors import load_predictor, predicts
-from setsail.stages.stage import Voyage
 from setsail.tasks.prediction import Predictor
 
 # What runs are, and do, whose models do not converse.
@@ -55,7 +52,6 @@ DOES = {
     **dict.fromkeys(WRITING_TASKS, "an encoder-decoder: it writes a text for a text"),
 }
 LONGEST_SHOWN = 300  # characters of an answer
-PROBE = "probe"  # an engine by name that is none: measure the engines, then as if none were named
 _LEAVE_SECONDS = 40.0
 
 
@@ -116,9 +112,6 @@ def serve_run(
             read_run(run.path)
     _refuse_one_name(runs)
     log = Log()
-    if engine == PROBE:
-        measure_engines([run for run, recipe in runs if not predicts(run, recipe)], log)
-        engine = None
     runs, engine = _with_engine(runs, engine, model=model, key_env=key_env)
     said: dict[str, object] = {"host": host, "port": port}
     said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
@@ -152,18 +145,6 @@ def _with_engine(
     if model is not None and len(runs) > 1:
         raise UserError("--model names the model of one run", place="--model", hint="serve one run at a time")
     return [(run, recipe) for run, recipe, _ in changed], changed[0][2]
-
-
-def measure_engines(runs: Sequence[Run], log: Log) -> None:
-    """Measures the engines on each run that writes, where that has not been done on this machine.
-
-    Raises: SystemRefusal where the run cannot be written.
-    """
-    for run in runs:
-        voyage, served = Voyage(load_recipe(run.path / "recipe.yaml"), run, log), run.artifact("gguf")
-        with run.locked():
-            if make_speeds(voyage, served, file_to_serve(served, voyage.recipe, "auto").path) is None:
-                log.say(f"  {voyage.recipe.name}: there is one engine to choose, or the recipe names one")
 
 
 def _refuse_one_name(runs: Sequence[tuple[Run, Recipe]]) -> None:
@@ -247,10 +228,14 @@ def served_predictor(
     model = exported_of(run) if by_onnx else run.artifact("finetune")
     if not before_check:
         refuse_unchecked(run, model, part="served" if by_onnx else "trained")
-    by, open_one = ("onnxruntime", load_exported) if by_onnx else ("torch", load_predictor)
+    by = "onnxruntime" if by_onnx else "torch"
 
     def load() -> Predictor:
-        return open_one(run, recipe)
+        if by_onnx:
+            return load_exported(run, recipe)
+        from setsail.stages.predictors import load_predictor  # torch, which nothing else that is served waits for
+
+        return load_predictor(run, recipe)
 
     log.say(f"  {recipe.name}: {model.path} by {by} ({DOES[recipe.task]})")
     served = ServedPredictor(
@@ -393,5 +378,5 @@ def fields_of(row: Row, task: str) -> dict[str, Any]:
 
 def _first_question(run: Run) -> str:
     """A question of the held-out test."""
-    from_test = run.artifact("evaluate").file("evaluation.json")
-    return read_evaluation(from_test).samples[0].prompt[-1]["content"]
+    row = next(iterate_rows(run.artifact("data").file("test.parquet")))
+    return question_text(question_of(row).prompt)

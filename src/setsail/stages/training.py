@@ -33,9 +33,10 @@ from setsail.models.load import save_model
 from setsail.models.lora import add_lora, save_adapter
 from setsail.models.reader import limit_length
 from setsail.models.weights import weights_sha256
-from setsail.stages.base import LEARNING_RATES, tokenizer_of
+from setsail.stages.base import LEARNING_RATES
 from setsail.stages.distilling import check_teacher, teacher_facts, with_teacher
 from setsail.stages.examples import Examples, examples_of, nats_of, runs_of, validation_rows
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import Lesson
 from setsail.stages.pairing import observe_pairing_trainer
 from setsail.stages.preferring import make_reference, with_known_margins

@@ -21,8 +21,9 @@ from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import LoadedRecipe
 from setsail.base.run import Run
 from setsail.data.row import Row
-from setsail.stages.base import make_base, needs_tokenizer, tokenizer_of
+from setsail.stages.base import make_base, needs_tokenizer
 from setsail.stages.examples import examples_of, validation_rows
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.linear_trial import LINEAR, fit_linear
 from setsail.stages.lookout import Lookout
 from setsail.stages.pruning import pruned

@@ -29,8 +29,8 @@ from setsail.base.yaml_file import dump_yaml
 from setsail.data.row import iterate_rows
 from setsail.evaluate.evaluation import Evaluation, read_evaluation
 from setsail.evaluate.report.drawing import Line, curve
-from setsail.stages.base import tokenizer_of
 from setsail.stages.data import make_data
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.linear_trial import LINEAR, linear_on_test
 from setsail.stages.moved import moved
 from setsail.stages.reading import lesson_on

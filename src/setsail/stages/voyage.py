@@ -18,16 +18,16 @@ from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.page.build import PAGE
 from setsail.stages import check, restoration
-from setsail.stages.base import kind_of_base, make_base, needs_tokenizer, refuse_to_write_text
+from setsail.stages.base import make_base, needs_tokenizer
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
-from setsail.stages.engine_speeds import make_speeds
-from setsail.stages.engines import file_to_serve
+from setsail.stages.engine_trial import make_speeds
 from setsail.stages.evaluating import evaluation_of
 from setsail.stages.exam import Exam
 from setsail.stages.export import make_gguf, make_merged
 from setsail.stages.following import follow_voyage
 from setsail.stages.guard import refuse_forgetting, refuse_without_questions
+from setsail.stages.kinds import kind_of_base, refuse_to_write_text
 from setsail.stages.mixing import make_mix
 from setsail.stages.onnx import make_onnx
 from setsail.stages.pair_check import make_pair_check
@@ -142,7 +142,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until == "export":
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
-    make_speeds(voyage, made["gguf"], file_to_serve(made["gguf"], voyage.recipe).path)
+    make_speeds(voyage, made["gguf"])
     if until in ("evaluate", "report"):
         made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
         refuse_forgetting(voyage, made["evaluate"])
