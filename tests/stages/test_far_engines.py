@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engine import far_server
 from engine.test_vllm import called, gone, put_on_path, wait_until
 
 from setsail.base.errors import SystemRefusal, UserError
@@ -29,6 +30,7 @@ from setsail.stages.engine_speeds import FILE, KIND, Speed
 from setsail.stages.engine_trial import measure_runs
 from setsail.stages.engines import all_answered, file_to_serve, with_engine
 from setsail.stages.evaluating import evaluate_run
+from setsail.stages.kinds import tokenizer_of
 from setsail.stages.serving import served_apart
 from setsail.stages.vllm import command_of_runs
 from setsail.stages.voyage import sail
@@ -138,6 +140,17 @@ def test_words_for_another_server(run: Path) -> None:
     for engine, more in (("remote", {}), ("torch", {"model": "x"}), (None, {"key_env": "K"}), ("http://a:b@c", {})):
         with pytest.raises(UserError):
             with_engine(recipe, engine, **more)
+
+
+def test_a_prompt_that_does_not_fit_there_is_the_clients_fault(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAR_KEY", far_server.KEY)
+    with far_server.FarServer(tokenizer_of(Run(run).artifact("gguf"))).listening() as far:
+        far.models = [{"id": "toy", "max_model_len": 60}]
+        with serving(str(run), "--engine", far.url, "--key-env", "FAR_KEY") as (_, here, _said):
+            asked = {**ASKED, "messages": [{"role": "user", "content": "0123456789" * 9}]}
+            answer = httpx.post(f"{here}/v1/chat/completions", json=asked)
+            assert answer.status_code == 400 and "the context holds 60" in answer.json()["error"]["message"]
+            assert httpx.post(f"{here}/v1/chat/completions", json=ASKED).status_code == 200
 
 
 def test_vllm_is_started_for_a_run_and_ends_with_it(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

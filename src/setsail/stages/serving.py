@@ -255,12 +255,17 @@ def _served(
     artifact: Artifact, recipe: Recipe, name: str, engine: str | None, *, log: Log, lazily: bool = False
 ) -> ServedModel:
     file = file_to_serve(artifact, recipe, engine)
-    process = open_process(file, recipe, grammars=True)
-    model = ServedModel(
+    tokenizer, process = tokenizer_of(artifact), open_process(file, recipe, grammars=True)
+    if not lazily:
+        say_what_answers(name, file, log)
+        process.start()
+        if process.note:
+            log.say(f"  {name}: {process.note}")
+    return ServedModel(
         name=name,
-        tokenizer=tokenizer_of(artifact),
+        tokenizer=tokenizer,
         engine=process,
-        context=context_of(recipe),
+        context=context_of(recipe) if lazily else process.context,  # a server elsewhere may have less
         created=int(file.path.stat().st_mtime),
         lineage=artifact.id[:12],
         description=file.description,
@@ -269,12 +274,6 @@ def _served(
         system=recipe.data.system or "",
         settings=recipe.serve,
     )
-    if not lazily:
-        say_what_answers(name, file, log)
-        process.start()
-        if process.note:
-            log.say(f"  {name}: {process.note}")
-    return model
 
 
 def _what_to_ask(address: str, recipe: Recipe, models: Mapping[str, Served]) -> str:
