@@ -123,7 +123,7 @@ def _named(target: str) -> Any:
 
 
 def _said(run: Run, recipe: Recipe, texts: list[str], *, engine: str, every: bool, query: str | None) -> Iterator[Line]:
-    if recipe.task in WRITING_TASKS and not _named("setsail.stages.predictors:predicts")(run, recipe):
+    if recipe.task in WRITING_TASKS and not _named("setsail.stages.kinds:predicts")(run, recipe):
         return _named("setsail.stages.pair_predicting:written_lines")(run.artifact("gguf"), recipe, texts)
     predictor: Predictor = _named(ENGINES[engine])(run, recipe)
     asked: list[str | Fields] = list(texts)
