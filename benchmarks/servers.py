@@ -67,7 +67,7 @@ def contestants_of(run: Run, recipe: Recipe, tokenizer: Tokenizer, folder: Path)
     def http(command: list[str], name: str) -> Start:
         return partial(over_http, command, name, count)
 
-    serve = [sys.executable, "-m", "setsail", "serve", str(alike(run, recipe, folder)), "--without-keys"]
+    serve = [sys.executable, "-m", "setsail", "serve", str(alike(run, recipe, folder)), "--ourselves", "checked"]
     llamacpp = [python, str(HERE / "contestants/serve_llamacpp.py"), str(model), "PORT", slots, context]
     transformers = [str(PEERS / "transformers"), "serve", str(merged), "--device", "cpu"]
     openvino = [python, str(HERE / "contestants/serve_openvino.py"), str(model), slots, context]

@@ -18,12 +18,15 @@ from ruamel.yaml import YAML
 
 from setsail.base.recipe import Serve
 from setsail.cli import app
+from setsail.engine.vllm import KEY_VARIABLE, vllm_command
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
 COMPOSE = YAML(typ="safe").load((DEPLOY / "compose.yaml").read_text("utf-8"))
 SERVER = COMPOSE["services"]["server"]
+GPU = YAML(typ="safe").load((DEPLOY / "compose.gpu.yaml").read_text("utf-8"))
+RAY = YAML(typ="safe").load((DEPLOY / "ray.yaml").read_text("utf-8"))
 
 
 def unit() -> configparser.SectionProxy:
@@ -51,6 +54,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 STARTS = {
     "Dockerfile": json.loads(instruction("CMD")),
     "compose.yaml": SERVER["command"],
+    "compose.gpu.yaml": GPU["services"]["server"]["command"],
     "setsail.service": shlex.split(unit()["ExecStart"])[1:],
 }
 
@@ -103,6 +107,35 @@ def test_the_container_may_do_little() -> None:
     assert volumes["../runs"] == "/runs:ro" and volumes["state"] == "/var/lib/setsail" and "state" in COMPOSE["volumes"]
     assert int(SERVER["stop_grace_period"].removesuffix("s")) > Serve().drain_seconds
     assert (DEPLOY / SERVER["build"]["context"] / SERVER["build"]["dockerfile"]).resolve() == DEPLOY / "Dockerfile"
+
+
+def test_vllm_is_started_as_we_start_it_and_nobody_else_reaches_it(tmp_path: Path) -> None:
+    vllm, server = GPU["services"]["vllm"], GPU["services"]["server"]
+    (tmp_path / "config.json").write_text("{}")
+    ours = vllm_command(tmp_path, "desk", context=2048, port=8001)
+    theirs = [*vllm["entrypoint"], *vllm["command"]]
+    place = ours.index("--host") + 1  # between containers it cannot listen on loopback
+    assert [word for i, word in enumerate(ours) if i not in (2, place)] == [
+        word for i, word in enumerate(theirs) if i not in (2, place)
+    ]
+    assert "ports" not in vllm and vllm["volumes"] == ["../runs:/runs:ro"]
+    said = parsed(server["command"])
+    assert said["engine"] == "http://vllm:8001" and said["key_env"] == KEY_VARIABLE
+    secret = "${VLLM_API_KEY:?a key of your own}"
+    assert vllm["environment"][KEY_VARIABLE] == server["environment"][KEY_VARIABLE] == secret
+    assert server["extends"] == {"file": "compose.yaml", "service": "server"}
+    assert server["depends_on"]["vllm"]["condition"] == "service_healthy" and "state" in GPU["volumes"]
+    check = vllm["healthcheck"]["test"]
+    compile(check[3], "healthcheck", "exec")
+
+
+def test_rays_vllm_serves_what_ours_asks_for() -> None:
+    (application,) = RAY["applications"]
+    (config,) = application["args"]["llm_configs"]
+    assert config["model_loading_config"]["model_id"] == "desk"
+    assert config["engine_kwargs"] == {"max_model_len": 2048, "generation_config": "vllm"}
+    address = f"http://{RAY['http_options']['host']}:{RAY['http_options']['port']}"
+    assert f"--engine {address}" in (ROOT / "docs" / "guides" / "deploy.md").read_text("utf-8")
 
 
 def test_the_service_may_do_little() -> None:

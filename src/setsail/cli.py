@@ -39,6 +39,12 @@ AnswersFolder = Annotated[
     Path | None, typer.Option("--answers", help="The folder of the log of answers.", metavar="FOLDER")
 ]
 AnswersKey = Annotated[Path | None, typer.Option("--answers-key", help="The file of its key.", metavar="FILE")]
+FarModel = Annotated[
+    str | None, typer.Option("--model", help="What the server at an address calls the model.", metavar="NAME")
+]
+FarKey = Annotated[
+    str | None, typer.Option("--key-env", help="The variable that holds that server's key.", metavar="VARIABLE")
+]
 RUNS = Path("runs")
 
 
@@ -213,7 +219,15 @@ def serve(
     runs: Annotated[list[Path], typer.Argument(help="Runs' folders; a request chooses by `model`.", metavar="RUN...")],
     host: Annotated[str | None, typer.Option(help="Address to bind; anything but loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp, torch or onnx.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, openvino, llamacpp, torch, onnx, vllm; a server's address; probe: measure, then choose; "
+            "vllm-command: print what --engine vllm would start.",
+            metavar="NAME|URL",
+        ),
+    ] = None,
+    key_env: FarKey = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", help="Whom to let in: a file of setsail keys.", metavar="FILE")
     ] = None,
@@ -221,15 +235,21 @@ def serve(
         Path | None, typer.Option("--audit", help="Gets a JSON line for each request.", metavar="FILE")
     ] = None,
     answers: AnswersFolder = None,
-    answers_key: AnswersKey = None,
-    before_check: Annotated[bool, typer.Option("--before-check", hidden=True)] = False,
-    without_keys: Annotated[bool, typer.Option("--without-keys", hidden=True)] = False,
+    settings: Settings = None,
+    ourselves: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
-    options = {"host": host, "port": port, "engine": engine, "keys": keys, "audit": audit}
-    options |= {"answers": answers, "answers_key": answers_key}
-    for_ourselves = {"before_check": before_check, "without_keys": without_keys}
-    raise typer.Exit(_call("serving:serve_run", *runs, **options, **for_ourselves))
+    if engine == "vllm-command":
+        print(_call("vllm:command_of_runs", *runs))
+        return
+    if engine == "probe":
+        _call("engine_trial:measure_runs", *runs)
+        engine = None
+    said = {"host": host, "port": port, "keys": keys, "audit": audit, "answers.folder": answers}
+    flags = [f"serve.{name}={json.dumps(str(value))}" for name, value in said.items() if value is not None]
+    changed = {"engine": engine, "key_env": key_env, "settings": [*(settings or []), *flags]}
+    for_ourselves = {"before_check": ourselves == "before-check", "without_keys": bool(ourselves)}
+    raise typer.Exit(_call("serving:serve_run", *runs, **changed, **for_ourselves))
 
 
 keys_app = typer.Typer(help="The keys of those who may use a server: who, how much, and until when.")
@@ -361,10 +381,15 @@ def new_answers_key(
 def chat(
     run: RunPath,
     base: Annotated[bool, typer.Option("--base", help="Talk to the base model instead.")] = False,
-    engine: Annotated[str | None, typer.Option(help="auto, openvino, llamacpp or torch.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="auto, openvino, llamacpp, torch or vllm; or a server's address.", metavar="NAME|URL"),
+    ] = None,
+    model: FarModel = None,
+    key_env: FarKey = None,
 ) -> None:
     """Talk to a model in the terminal."""
-    _call("chatting:chat_in_terminal", run, base=base, engine=engine)
+    _call("chatting:chat_in_terminal", run, base=base, engine=engine, model=model, key_env=key_env)
 
 
 @app.command()

@@ -81,6 +81,21 @@ def test_every_streamed_token_has_its_logprobs(server: Running) -> None:
     assert len(entries) == len("user: ho€\nassistant: ".encode())
 
 
+@pytest.mark.parametrize("stop", [[], ["resuX"]])
+def test_a_stream_tells_the_ids_of_every_token_where_they_are_asked_for(server: Running, stop: list[str]) -> None:
+    for text in (
+        server.chat("ho€", stream=True, return_token_ids=True, stop=stop).text,
+        server.post(
+            "/v1/completions",
+            {"model": "support", "prompt": "ho€", "stream": True, "return_token_ids": True, "stop": stop},
+        ).text,
+    ):
+        choices = [json.loads(line[6:])["choices"][0] for line in text.splitlines() if line.startswith("data: {")]
+        ids = [token_id for choice in choices for token_id in choice["token_ids"]]
+        prompt = "user: ho€\nassistant: " if "chat" in text else "ho€"
+        assert ids == server.service.model("support").served.tokenizer.encode(prompt)[::-1]
+
+
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(server: Running) -> None:
     for stream in (False, True):
         response = server.chat("hello", stop=["lleh"], stream=stream)

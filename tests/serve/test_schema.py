@@ -177,7 +177,6 @@ def test_fields_we_do_not_have_are_refused_unless_they_ask_for_nothing(field: st
     [
         {"top_logprobs": 2},
         {"stream_options": {"include_usage": True}},
-        {"return_token_ids": True, "stream": True},
         {"max_tokens": 5, "max_completion_tokens": 6},
     ],
 )

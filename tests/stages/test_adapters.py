@@ -19,7 +19,7 @@ from setsail.compress.adapter_file import changed_tensors, export_adapter
 from setsail.serve.client import Client
 from setsail.stages.bundle import bundle_run
 from setsail.stages.engines import file_to_serve
-from setsail.stages.export import ADAPTER
+from setsail.stages.kinds import ADAPTER
 from setsail.stages.serving import served_apart
 from setsail.stages.voyage import sail
 
@@ -91,7 +91,7 @@ def test_runs_of_one_base_share_an_engine_and_answer_as_they_do_alone(port: Path
     assert expected["toy"]["base"] == expected["other"]["base"]
     assert len({*said.values(), expected["toy"]["base"]}) == 3
     runs = [str(port / "runs" / name) for name in ("toy", "other")]
-    command = [sys.executable, "-m", "setsail", "serve", *runs, "--port", "0", "--without-keys"]
+    command = [sys.executable, "-m", "setsail", "serve", *runs, "--port", "0", "--ourselves", "checked"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

@@ -284,12 +284,12 @@ def test_the_command_serves_two_runs_behind_keys(port: Path, tmp_path: Path) -> 
 
 def test_two_runs_of_one_name_are_refused(port: Path) -> None:
     with pytest.raises(UserError, match="two runs are called desk"):
-        serve_run(port / "runs" / "desk", port / "runs" / "desk", port=0)
+        serve_run(port / "runs" / "desk", port / "runs" / "desk", settings=["serve.port=0"])
 
 
 def test_an_engine_of_models_that_converse_is_refused(port: Path) -> None:
     with pytest.raises(UserError, match="the engine llamacpp runs models that converse; this run is a classifier"):
-        serve_run(port / "runs" / "desk", port=0, engine="llamacpp")
+        serve_run(port / "runs" / "desk", settings=["serve.port=0"], engine="llamacpp")
 
 
 def test_without_a_terminal_one_real_request_is_answered(port: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -377,7 +377,7 @@ def test_an_unchecked_classifier_does_not_predict(tmp_path: Path) -> None:
     with pytest.raises(CheckRefused, match="never checked"):
         predict_with_run(tmp_path / "runs" / "desk", "help")
     with pytest.raises(CheckRefused, match="never checked"):
-        serve_run(tmp_path / "runs" / "desk", port=0)
+        serve_run(tmp_path / "runs" / "desk", settings=["serve.port=0"])
 
 
 def test_verbs_that_do_not_apply_are_refused_with_the_one_that_does(port: Path) -> None:

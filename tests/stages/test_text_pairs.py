@@ -229,7 +229,7 @@ def test_an_unchecked_model_predicts_nothing(port: Path) -> None:
     with pytest.raises(CheckRefused, match="never checked"):
         predict_with_run(run_of(port, "unchecked").path, "The cat")
     with pytest.raises(CheckRefused, match="never checked"):
-        serve_run(run_of(port, "unchecked").path, port=0)
+        serve_run(run_of(port, "unchecked").path, settings=["serve.port=0"])
     with pytest.raises(UserError, match="give a text or a file"):
         predict_with_run(run_of(port).path)
 

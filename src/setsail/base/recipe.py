@@ -194,7 +194,9 @@ class Serve(Part):
 
     `cache` is how fine the engine keeps what it has read: f32, f16, or int8 in a third of f32's memory; auto is f32 in
     OpenVINO and f16 in llama.cpp. `keys` is a key file of `setsail keys`, `audit` a file that gets a line for each
-    request, and `answers` the folder of the log of answers; all are found from where the server is started.
+    request, and `answers` the folder of the log of answers; all are found from where the server is started. The engine
+    `remote` asks the model at `server`, which reads and writes for this one; `vllm` starts a vLLM that is installed
+    beside us.
     """
 
     host: str = "127.0.0.1"
@@ -202,7 +204,8 @@ class Serve(Part):
     keys: str | None = None
     audit: str | None = None
     answers: Answers | None = None
-    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx"] = "auto"
+    engine: Literal["auto", "openvino", "llamacpp", "torch", "onnx", "remote", "vllm"] = "auto"
+    server: Server | None = None
     slots: PositiveInt = 8
     cache: Literal["auto", "f32", "f16", "int8"] = "auto"
     queue: Annotated[int, Field(ge=0)] = 64
@@ -210,6 +213,12 @@ class Serve(Part):
     max_tokens: PositiveInt = 1024
     deadline_seconds: PositiveFloat = 300.0
     drain_seconds: PositiveFloat = 30.0
+
+    @model_validator(mode="after")
+    def _knows_whom_to_ask(self) -> Serve:
+        if self.engine == "remote" and self.server is None:
+            raise ValueError("engine remote wants a server to ask: serve.server: {url: http://…, model: NAME}")
+        return self
 
 
 # Tasks whose model reads a text whole and says something of it, and all that train such a small encoder.

@@ -44,6 +44,8 @@ class Server(Part):
     def _is_an_address(self) -> Server:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError("url should begin with http:// or https://")
+        if "@" in self.url.split("/")[2]:
+            raise ValueError("url should hold no name and password: put a key into a variable and name it in key_env")
         return self
 
 

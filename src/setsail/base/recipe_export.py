@@ -59,5 +59,7 @@ def refuse_unfit_export(export: Export, engine: str, *, task: str, is_encoder: b
         raise ValueError(f"task {task} leaves as gguf or safetensors: ONNX is for the tasks of an encoder")
     if engine == "openvino" and export.format == "gguf" and export.weights[0] == "q4_k":
         raise ValueError("OpenVINO computes q4_k inexactly: leave serve.engine out, or say llamacpp")
+    if engine in ("remote", "vllm") and is_encoder:
+        raise ValueError(f"the engine {engine} runs models that write, and task {task} trains an encoder")
     if engine == "onnx" and export.format != "onnx":
         raise ValueError("the engine onnx runs what format: onnx exports: write export: {format: onnx}")

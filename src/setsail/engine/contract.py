@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from setsail.base.errors import UserError
+from setsail.base.recipe_data import Server
 
 Reason = Literal["stop", "length", "cancelled", "error"]
 
@@ -59,11 +60,12 @@ class Special:
     """What only some engines take when they are opened.
 
     `cache` is how fine they keep what they have read, one of `cache.BYTES` or "auto"; `adapters` are files of which a
-    request chooses one.
+    request chooses one; `server` is whom a far engine asks.
     """
 
     cache: str = "auto"
     adapters: tuple[Path, ...] = ()
+    server: Server | None = None
 
 
 PLAIN = Special()

@@ -74,6 +74,7 @@ class EngineProcess:
         self.context = context
         self.slots = slots
         self.takes_grammars = False  # known when it is ready
+        self.note = ""  # what a person should know of an engine that is ready
         self.failure: SetsailError | None = None
         self._threads = threads
         self._grammars = grammars
@@ -271,6 +272,7 @@ class EngineProcess:
         arguments += ["--grammars"] if self._grammars else []
         arguments += ["--cache", self._special.cache]
         arguments += [word for path in self._special.adapters for word in ("--adapter", str(path))]
+        arguments += ["--server", self._special.server.model_dump_json()] if self._special.server else []
         while self._state not in ("failed", "closed"):
             self._child = child = Child(worker_command([*arguments, "--parent", str(os.getpid())]))
             if self._closing.is_set():
@@ -284,12 +286,13 @@ class EngineProcess:
         if "ready" in message:
             ready = message["ready"]
             self.name, self.context, self.takes_grammars = ready["name"], ready["context"], ready["grammars"]
+            self.note = ready["note"]
             return self._change("ready")
         if "failed" in message:
             self.failure = _read_failure(message["failed"])
             return self.restart()
         with self._lock:
-            self._num_events += 1
+            self._num_events += message.get("finished") != "error"  # a failure is no sign of life
             self._last_event_at = time.monotonic()
             if message.get("finished") in ("stop", "length"):
                 self._num_deaths = 0

@@ -25,6 +25,8 @@ ENGINES = {
     "echo": "setsail.engine.echo:open_engine",
 }
 TAKE_ADAPTERS = ("llamacpp",)
+# What computes elsewhere: opened with a folder that holds the tokenizer, and told where to ask or what to start.
+FAR_ENGINES = {"remote": "setsail.engine.remote:open_engine", "vllm": "setsail.engine.vllm:open_engine"}
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 # What OpenVINO computes as the file says. Of kinds with a floor (Q4_1, Q4_K) it rounds every floor to a whole step,
 # which is another model; others it does not read.
@@ -59,6 +61,18 @@ def choose(model: Path) -> Choice:
     return Choice("llamacpp", f"{why}; llama.cpp may")
 
 
+def able(model: Path) -> tuple[str, ...]:
+    """The installed engines that read a model faithfully and many at once, the one of the rule first.
+
+    The torch engine reads everything, one answer after the other: it is the reference and no contender.
+
+    Raises: ModelError when there is no such model or the file is damaged.
+    """
+    usual = choose(model).name
+    others = () if model.is_dir() or usual == "llamacpp" or not find_spec("xllamacpp") else ("llamacpp",)
+    return (usual, *others)
+
+
 def open_engine(
     name: str,
     model: Path,
@@ -78,13 +92,16 @@ def open_engine(
     """
     if name == "auto":
         name = choose(model).name
-    if name not in ENGINES:
-        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, "auto"]))
-    module, _, attribute = ENGINES[name].partition(":")
+    if name not in ENGINES | FAR_ENGINES:
+        raise UserError(f'there is no engine "{name}"', hint=did_you_mean(name, [*ENGINES, *FAR_ENGINES, "auto"]))
+    module, _, attribute = (ENGINES | FAR_ENGINES)[name].partition(":")
     opener = cast(Callable[..., Engine], getattr(import_module(module), attribute))
     cache, adapters = special.cache, special.adapters
     refuse_unfit_cache(name, cache)
     if adapters and name not in TAKE_ADAPTERS:
         raise UserError(f"the {name} engine takes no adapters here", hint=f"use {' or '.join(TAKE_ADAPTERS)}")
+    if name in FAR_ENGINES:
+        assert special.server is not None, "a far engine is told where it is"
+        return opener(model, server=special.server, context=context, slots=slots, grammars=grammars)
     more = ({} if cache == "auto" else {"cache": cache}) | ({"adapters": adapters} if adapters else {})
     return opener(model, context=context, slots=slots, threads=threads, grammars=grammars, **more)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from setsail.base.errors import SetsailError, UserError
+from setsail.base.recipe_data import Server
 from setsail.engine import wire
 from setsail.engine.contract import Engine, Event, Finished, Special, TextEngine
 from setsail.engine.registry import open_engine
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--grammars", action="store_true")
     parser.add_argument("--cache", default="auto")
     parser.add_argument("--adapter", type=Path, action="append", default=[], dest="adapters")
+    parser.add_argument("--server", type=Server.model_validate_json)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -53,13 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
             slots=options.slots,
             threads=options.threads,
             grammars=options.grammars,
-            special=Special(cache=options.cache, adapters=tuple(options.adapters)),
+            special=Special(options.cache, tuple(options.adapters), options.server),
         )
     except Exception as error:  # the process's edge: whatever went wrong is told to the parent
         _send(pipe, [{"failed": _describe(error)}])
         # Not by returning: a half-built library or the reading thread may hold up an orderly end for ever.
         os._exit(1)
     ready = {"name": engine.name, "context": engine.context, "grammars": engine.takes_grammars}
+    ready["note"] = getattr(engine, "note", "")
     _send(pipe, [{"ready": ready}])
     Worker(engine, inbox, pipe).serve()
     return 0

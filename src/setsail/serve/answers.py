@@ -27,6 +27,7 @@ class Heading:
     logprobs: bool = False
     num_top_logprobs: int = 0
     include_usage: bool = False
+    return_token_ids: bool = False
 
     def wrap(self, kind: str, choices: list[Json]) -> Json:
         return {
@@ -42,6 +43,10 @@ class Heading:
         """A chunk; with `include_usage` each carries a null usage but the last, as OpenAI does it."""
         whole = self.wrap(kind, [{"index": 0, **choice}])
         return {**whole, "usage": None} if self.include_usage else whole
+
+    def ids(self, tokens: Sequence[Token]) -> Json:
+        """What a choice adds where token ids were asked for, as vLLM does it."""
+        return {"token_ids": [token.token_id for token in tokens]} if self.return_token_ids else {}
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,12 @@ class ChatShape:
         if calls:
             message |= {"content": text or None, "tool_calls": list(calls)}
         choice = {"index": 0, "message": message, "logprobs": self._logprobs(tokens), "finish_reason": reason}
+        choice |= self.heading.ids(tokens)
         return {**self.heading.wrap("chat.completion", [choice]), "usage": usage}
 
     def _chunk(self, delta: Json, tokens: Sequence[Token], reason: str | None) -> Json:
         choice = {"delta": delta, "logprobs": self._logprobs(tokens) if tokens else None, "finish_reason": reason}
-        return self.heading.chunk("chat.completion.chunk", choice)
+        return self.heading.chunk("chat.completion.chunk", choice | self.heading.ids(tokens))
 
     def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if not self.heading.logprobs:
@@ -118,7 +124,7 @@ class TextShape:
         return {**self.heading.wrap("text_completion", [choice]), "usage": usage}
 
     def _choice(self, text: str, tokens: Sequence[Token], reason: str | None) -> Json:
-        return {"text": text, "logprobs": self._logprobs(tokens), "finish_reason": reason}
+        return {"text": text, "logprobs": self._logprobs(tokens), "finish_reason": reason, **self.heading.ids(tokens)}
 
     def _logprobs(self, tokens: Sequence[Token]) -> Json | None:
         if not self.heading.logprobs:

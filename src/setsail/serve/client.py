@@ -6,7 +6,6 @@ answer that breaks off is never taken for a whole one.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 
 from setsail.base.errors import EXIT_OUR_FAULT, EXIT_USER_INPUT, SetsailError
+from setsail.engine.event_stream import BrokenAnswer, EventReader, words_of
 
 _CONNECT_SECONDS = 10.0
 
@@ -135,16 +135,19 @@ class Client:
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The events of a stream. Raises ClientError for an error event and for an end without `[DONE]`."""
-    for line in response.iter_lines():
-        if not line.startswith("data: "):
-            continue
-        if line == "data: [DONE]":
-            return
-        event = json.loads(line.removeprefix("data: "))
-        if "error" in event:
-            raise ClientError(event["error"]["message"], status=200, code=event["error"]["code"])
-        yield event
+    """The events of a stream. Raises ClientError for an error event, no event, and an end without `[DONE]`."""
+    reader = EventReader()
+    try:
+        for chunk in response.iter_bytes():
+            for event in reader.feed(chunk):
+                if "error" in event:
+                    code = event["error"].get("code") if isinstance(event["error"], dict) else None
+                    raise ClientError(words_of(event), status=200, code=code)
+                yield event
+            if reader.done:
+                return
+    except BrokenAnswer as broken:
+        raise ClientError(f"the server cannot be understood: {broken}") from None
     raise ClientError("the answer broke off")
 
 

@@ -121,7 +121,8 @@ class LiveModel:
         loop = asyncio.get_running_loop()
 
         def arrive(event: Token | Finished) -> None:
-            self._last_event_at = time.monotonic()
+            if not (isinstance(event, Finished) and event.reason == "error"):  # a failure is no sign of life
+                self._last_event_at = time.monotonic()
             on_event(event)
 
         def receive(event: Token | Finished) -> None:

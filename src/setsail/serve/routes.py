@@ -100,6 +100,7 @@ def _shape(call: Call) -> ChatShape | TextShape:
         logprobs=body.num_logprobs > 0,
         num_top_logprobs=(body.top_logprobs if isinstance(body, ChatBody) else body.logprobs) or 0,
         include_usage=body.include_usage,
+        return_token_ids=body.return_token_ids,
     )
     return ChatShape(heading) if chat else TextShape(heading)
 
@@ -123,7 +124,7 @@ async def _stream(call: Call, stream: EventStream) -> None:
     if not stream.started and (first := shape.first()) is not None:
         await stream.event(first)
     text, calls = reader.finish()
-    if text or (held.tokens and shape.heading.logprobs):
+    if text or (held.tokens and (shape.heading.logprobs or shape.heading.return_token_ids)):
         await stream.event(shape.delta(text, held.tokens))
     said_calls, reason = as_openai(calls), _reason(generation, calls)
     if calls:

@@ -164,8 +164,6 @@ class Sampling(Part):
     def _options_fit_together(self) -> Sampling:
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError("together", "stream_options needs stream: true")
-        if self.return_token_ids and self.stream:
-            raise PydanticCustomError("together", "return_token_ids needs stream: false")
         return self
 
     @property

@@ -38,8 +38,7 @@ from setsail.engine.contract import GenerationRequest
 from setsail.models.onnx_model import SETTINGS, file_of, load_onnx, read_settings
 from setsail.stages.checked import refuse_unchecked
 from setsail.stages.engines import ModelFile, context_of, open_process
-from setsail.stages.export import gguf_name
-from setsail.stages.kinds import tokenizer_of
+from setsail.stages.kinds import gguf_name, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of, predictor_of
 from setsail.stages.serving import fields_of
 from setsail.tasks.prediction import question_of

@@ -26,8 +26,7 @@ from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
 from setsail.stages.engines import ModelFile, file_to_serve, how_served, open_process
-from setsail.stages.export import gguf_name
-from setsail.stages.kinds import tokenizer_of
+from setsail.stages.kinds import gguf_name, tokenizer_of
 from setsail.stages.probes import Reference, observe_torch
 from setsail.stages.serving import served_apart
 from setsail.stages.stage import StageSpec, Voyage, make
@@ -64,6 +63,7 @@ def make_check(voyage: Voyage, forms: Forms) -> Artifact:
         "check": recipe.check.model_dump(mode="json"),
         **how_served(recipe),
         "weights": list(recipe.export.weights),
+        "by": file_to_serve(forms.served, recipe).engine,
     }
     return make(voyage, StageSpec("check", settings, parents, {}), build)
 
@@ -184,12 +184,10 @@ def _answer(prompt: tuple[int, ...], completion: Completion, probe: Probe, token
 def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:
     """Over HTTP, as a client would ask: one request at a time, then eight at once."""
     recipe = voyage.recipe
-    is_rounded = recipe.export.adapter or _gguf_files(forms.served)
-    precision = recipe.export.weights[0] if is_rounded else "bf16"
-    if recipe.serve.cache == "int8" and precision in ("bf16", "f16"):
-        precision = "q8_0"  # a cache of eight bits rounds what finer weights compute
     file = file_to_serve(forms.served, recipe)
-    voyage.log.say(f"  served by {file.engine}: {file.why}")
+    precision = recipe.export.weights[0] if _gguf_files(forms.served) and file.engine != "vllm" else "bf16"
+    where = f" at {file.where}" if file.engine == "remote" else ""
+    voyage.log.say(f"  served by {file.engine}{where}: {file.why}")
     observations = []
     with served_apart(voyage.run.path, before_check=True) as address, Client(address) as client:
         client.wait_until_ready()

@@ -108,7 +108,8 @@ def _packages() -> Finding:
 def _engines() -> Finding:
     known = {"openvino": "openvino_genai", "llamacpp": "xllamacpp", "torch": "torch"}
     there = [name for name, module in known.items() if find_spec(module) is not None]
-    return Finding("engines", len(there) > 1, ", ".join(there), "pip install openvino-genai xllamacpp")
+    beside = ["vllm (in an environment of its own)"] if shutil.which("vllm") else []
+    return Finding("engines", len(there) > 1, ", ".join([*there, *beside]), "pip install openvino-genai xllamacpp")
 
 
 def _bases() -> Finding:

@@ -54,7 +54,8 @@ def evaluate_run(
     """Evaluates the model of a run on the rows of `data`, or beside the model of the run `against`, or tells its test.
 
     Rows are read, cleaned and masked as the recipe says; every usable one is scored, save those that training has seen.
-    Of settings only those of `evaluate` count, since the model is finished.
+    Of settings only those of `evaluate` count, and who answers (`serve.engine`, `serve.server`), since the model is
+    finished.
 
     Raises:
         UserError: no such run, a setting that would need another model, or another run of another task.
@@ -98,5 +99,5 @@ def _run_at(path: Path) -> Run:
 
 def _refuse_other_settings(settings: Sequence[str]) -> None:
     for setting in settings:
-        if not setting.startswith("evaluate."):
+        if not setting.startswith(("evaluate.", "serve.engine=", "serve.server.")):
             raise UserError(f'"{setting}" would need another model', hint="setsail run RECIPE --set …, then evaluate")

@@ -23,11 +23,9 @@ from setsail.compress.export import (
 from setsail.compress.merge import merge
 from setsail.compress.modelfile import write_modelfile
 from setsail.models.weights import SIDE_FILES, weights_sha256
-from setsail.stages.kinds import kind_of_base, tokenizer_of
+from setsail.stages.kinds import ADAPTER, base_name, gguf_name, kind_of_base, tokenizer_of
 from setsail.stages.precision import MIXED, PLAIN, coarser_layers
 from setsail.stages.stage import StageSpec, Voyage, make
-
-ADAPTER = "adapter.gguf"
 
 
 def make_merged(voyage: Voyage, base: Artifact, trained: Artifact) -> Artifact:
@@ -121,13 +119,3 @@ def make_adapter(voyage: Voyage, base: Artifact, trained: Artifact, base_gguf: A
 
     parents = {"base": base, "trained": trained, "base_gguf": base_gguf}
     return make(voyage, StageSpec("gguf", {"weights": [weights], "adapter": True}, parents, {}), build)
-
-
-def gguf_name(weights: str) -> str:
-    """The file name of one precision."""
-    return f"model-{weights}.gguf"
-
-
-def base_name(weights: str) -> str:
-    """The file name of a base that an adapter lies beside."""
-    return f"base-{weights}.gguf"

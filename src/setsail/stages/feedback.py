@@ -313,4 +313,4 @@ def make_key(path: Path) -> None:
     print(path)
     log = Log()
     log.say("  keep a copy elsewhere: without it nobody can read the log")
-    log.say(f"next   setsail serve RUN --answers answers --answers-key {path}")
+    log.say(f"next   setsail serve RUN --answers answers --set serve.answers.key_file={path}")

@@ -27,6 +27,7 @@ from setsail.data.row import Message, Row
 from setsail.engine.batch import generate_all
 from setsail.engine.contract import GenerationRequest, Special
 from setsail.engine.process import EngineProcess
+from setsail.engine.registry import FAR_ENGINES
 from setsail.engine.registry import choose as choose_engine
 from setsail.evaluate.classify import evaluate_classes
 from setsail.evaluate.contamination import take_out
@@ -44,9 +45,8 @@ from setsail.stages.data import read_parts
 from setsail.stages.engines import context_of, how_served
 from setsail.stages.evaluate import that_fit
 from setsail.stages.examples import examples_of, nats_of
-from setsail.stages.export import gguf_name
 from setsail.stages.forms_page import build
-from setsail.stages.kinds import tokenizer_of
+from setsail.stages.kinds import gguf_name, tokenizer_of
 from setsail.stages.measured import Measured, held_at_most, measure_apart
 from setsail.stages.objectives import lesson_of
 from setsail.stages.precision import MIXED, PLAIN
@@ -219,7 +219,8 @@ def _written(
     voyage: Voyage, model: Artifact, file: Path, prompts: Sequence[Prompt], note: Callable[[Measured], None]
 ) -> list[Answer]:
     recipe, tokenizer = voyage.recipe, tokenizer_of(model)
-    engine = choose_engine(file).name if recipe.serve.engine == "auto" else recipe.serve.engine
+    named = recipe.serve.engine
+    engine = choose_engine(file).name if named in ("auto", *FAR_ENGINES) else named  # the files are measured here
     requests = [
         GenerationRequest(ids, recipe.evaluate.max_new_tokens, stop_ids=tuple(sorted({stop_id, *tokenizer.eos_ids})))
         for ids, stop_id in prompts

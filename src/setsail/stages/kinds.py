@@ -9,6 +9,8 @@ from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
 from setsail.tokens.tokenizer import Tokenizer, load
 
+ADAPTER = "adapter.gguf"
+
 
 def kind_of_base(artifact: Artifact) -> Kind:
     """Which kind of language model a base is; runs that are older than the other kinds have decoders only."""
@@ -40,3 +42,13 @@ def predicts(run: Run, recipe: Recipe) -> bool:
     """Whether a run's model answers with a label, a vector, a score or a text for a text, and not by going on."""
     writes = recipe.task in WRITING_TASKS and kind_of_base(run.artifact("base", verify=False)) == "seq2seq"
     return writes or recipe.task in ENCODER_TASKS
+
+
+def gguf_name(weights: str) -> str:
+    """The file name of one precision."""
+    return f"model-{weights}.gguf"
+
+
+def base_name(weights: str) -> str:
+    """The file name of a base that an adapter lies beside."""
+    return f"base-{weights}.gguf"

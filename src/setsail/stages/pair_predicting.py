@@ -8,7 +8,7 @@ from setsail.base.artifact import Artifact
 from setsail.base.recipe import Recipe
 from setsail.engine.batch import generate_all
 from setsail.engine.contract import GenerationRequest
-from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.engines import all_answered, context_of, file_to_serve, open_process
 from setsail.stages.kinds import tokenizer_of
 from setsail.tasks.prediction import Line, written_line
 from setsail.tokens.render import render
@@ -39,5 +39,5 @@ def written_lines(served: Artifact, recipe: Recipe, texts: Sequence[str]) -> Ite
                 )
                 for prompt in prompts
             ]
-            for text, done in zip(some, generate_all(process, requests), strict=True):
+            for text, done in zip(some, all_answered(generate_all(process, requests)), strict=True):
                 yield written_line({"text": text}, tokenizer.decode(done.token_ids), stopped=done.reason == "stop")

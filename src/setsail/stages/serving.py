@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from setsail.base.target import spans_of
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import Row, iterate_rows
 from setsail.engine.process import EngineProcess
+from setsail.engine.registry import FAR_ENGINES
 from setsail.evaluate.question import question_of, question_text
 from setsail.serve.audit import Audit
 from setsail.serve.batching import PredictorThread
@@ -33,9 +34,18 @@ from setsail.serve.models import ServedModel
 from setsail.serve.predictors import ServedPredictor
 from setsail.serve.run import refuse_open_door, serve, take_port
 from setsail.serve.service import Served
-from setsail.stages.answers import open_log, settings_of
+from setsail.stages.answers import open_log
 from setsail.stages.checked import refuse_other_cache, refuse_unchecked
-from setsail.stages.engines import ModelFile, cache_told, context_of, file_to_serve, open_process
+from setsail.stages.engines import (
+    ModelFile,
+    cache_told,
+    context_of,
+    engine_mark,
+    file_to_serve,
+    open_process,
+    say_what_answers,
+    with_engine,
+)
 from setsail.stages.kinds import predicts, refuse_to_write_text, tokenizer_of
 from setsail.stages.onnx_predictors import exported_of
 from setsail.stages.onnx_predictors import load_predictor as load_exported
@@ -78,30 +88,27 @@ def read_run(path: Path) -> tuple[Run, Recipe]:
     return run, recipe
 
 
-def _opened(path: Path) -> tuple[Run, Recipe]:
+def _opened(path: Path, settings: Sequence[str] = ()) -> tuple[Run, Recipe]:
     """A run and its resolved recipe. Raises: ArtifactError where nothing has been made yet."""
     run, file = Run(path), path / "recipe.yaml"
     if not file.exists():
         run.artifact("base", verify=False)
-    return run, load_recipe(file).recipe
+    return run, load_recipe(file, settings).recipe
 
 
 def serve_run(
     *paths: Path,
-    host: str | None = None,
-    port: int | None = None,
     engine: str | None = None,
-    keys: Path | None = None,
-    audit: Path | None = None,
-    answers: Path | None = None,
-    answers_key: Path | None = None,
+    key_env: str | None = None,
+    settings: Sequence[str] = (),
     before_check: bool = False,
     without_keys: bool = False,
 ) -> int:
     """Serves one run or several until told to leave. The address goes to stdout, the rest to stderr.
 
     Host, port, keys, the log of answers and deadlines are the first run's; slots, context and longest answers each
-    run's own.
+    run's own. `settings` change what the recipes say (`serve.port=8001`). The address of another server is an engine
+    too, and `key_env` the variable that holds its key.
 
     Raises:
         CheckRefused: the model was not checked, or the check found a breach.
@@ -109,27 +116,26 @@ def serve_run(
         UserError: the key file cannot be used; the log of answers has no key; other machines could come in without a
             key; two runs have one name.
     """
-    runs = [_opened(path) for path in paths]
+    runs = [_opened(path, settings) for path in paths]
     for run, recipe in runs:
         if not predicts(run, recipe):
             read_run(run.path)
     _refuse_one_name(runs)
-    said: dict[str, object] = {"host": host, "port": port}
-    said |= {"keys": str(keys) if keys else None, "audit": str(audit) if audit else None}
-    settings = runs[0][1].serve.model_copy(update={name: value for name, value in said.items() if value is not None})
-    kept = settings_of(settings.answers, answers, answers_key)
+    log = Log()
+    changed = [(run, *with_engine(recipe, engine, key_env=key_env)) for run, recipe in runs]
+    runs, engine = [(run, recipe) for run, recipe, _ in changed], changed[0][2]
+    said = runs[0][1].serve
     if without_keys:
-        settings, kept = settings.model_copy(update={"keys": None, "audit": None}), None
+        said = said.model_copy(update={"keys": None, "audit": None, "answers": None})
     key = None if without_keys else read_environment().api_key
     key_sha256 = hash_of(key.encode()) if key else None
-    refuse_open_door(settings, key_sha256)
-    if settings.keys is not None:
-        read_keys(Path(settings.keys))
-    if settings.audit is not None:
-        Audit(Path(settings.audit))
-    take_port(settings.host, settings.port).close()  # said now, not after the model is loaded
-    log = Log()
-    answer_log = open_log(kept, [recipe for _, recipe in runs], log) if kept is not None else None
+    refuse_open_door(said, key_sha256)
+    if said.keys is not None:
+        read_keys(Path(said.keys))
+    if said.audit is not None:
+        Audit(Path(said.audit))
+    take_port(said.host, said.port).close()  # told now, not after the model is loaded
+    answer_log = open_log(said.answers, [recipe for _, recipe in runs], log) if said.answers is not None else None
     try:
         models = served_runs(runs, engine, log=log, before_check=before_check)
     except BaseException:
@@ -140,10 +146,10 @@ def serve_run(
     def listening(address: str) -> None:
         print(address, flush=True)
         for _, recipe in runs:
-            log.say(_what_to_ask(address, recipe, models[recipe.name]))
+            log.say(_what_to_ask(address, recipe, models))
         log.say("  stop        Ctrl-C")
 
-    serve(models, settings, api_key_sha256=key_sha256, on_listening=listening, answers=answer_log)
+    serve(models, said, api_key_sha256=key_sha256, on_listening=listening, answers=answer_log)
     return EXIT_DONE
 
 
@@ -194,23 +200,37 @@ def served_writers(
     base_name: str = "base",
     shared: Shared | None = None,
 ) -> dict[str, Served]:
-    """The tuned model, and its base on first use; or both by a shared engine, one with the adapter, one without."""
+    """The tuned model, and its base on first use; or both by a shared engine, one with the adapter, one without.
+
+    A far engine has the tuned model alone.
+    """
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
     if not before_check:
         refuse_unchecked(run, tuned)
         refuse_other_cache(run, recipe)
+        _say_unchecked_engine(run, tuned, recipe, engine, log)
     if shared is None:
-        return {
-            recipe.name: _served(tuned, recipe, recipe.name, engine, log=log),
-            base_name: _served(base, recipe, base_name, engine, log=log, lazily=True),
-        }
-    log.say(f"  {recipe.name}: {shared.file.adapter} on {shared.file.path.name} by {shared.file.engine}")
+        first: dict[str, Served] = {recipe.name: _served(tuned, recipe, recipe.name, engine, log=log)}
+        if (engine or recipe.serve.engine) in FAR_ENGINES:
+            return first
+        return first | {base_name: _served(base, recipe, base_name, engine, log=log, lazily=True)}
+    log.say(f"  {recipe.name}: {shared.file.special.adapters[0]} on {shared.file.path.name} by {shared.file.engine}")
     shared.start()
     adapted = _described(tuned, recipe, recipe.name, shared.file, shared.process)
     return {
         recipe.name: replace(adapted, adapter=shared.number),
         base_name: _described(base, recipe, base_name, shared.file, shared.process),
     }
+
+
+def _say_unchecked_engine(run: Run, tuned: Artifact, recipe: Recipe, engine: str | None, log: Log) -> None:
+    """A passed check speaks of the engine that answered it; another one, or another server, is named as such."""
+    asked = run.artifact("check").manifest.recipe
+    now, by = file_to_serve(tuned, recipe, engine).engine, asked.get("by")
+    elsewhere = now == "remote" and asked.get("engine") != engine_mark(recipe)
+    if by is not None and (by != now or elsewhere):
+        told = f"! {recipe.name} was checked as {by} answers" + (" at another address" if by == now else "")
+        log.say(f"{told}, not as {now} does: setsail run RECIPE with serve.engine: {now} checks that too")
 
 
 def served_predictor(
@@ -254,40 +274,44 @@ def _served(
 ) -> ServedModel:
     file = file_to_serve(artifact, recipe, engine)
     process = open_process(file, recipe, grammars=True)
-    model = _described(artifact, recipe, name, file, process)
     if lazily:
-        return replace(model, start=process.start)
-    log.say(f"  {name}: {file.path} by {file.engine} ({file.why})")
+        return replace(_described(artifact, recipe, name, file, process), start=process.start)
+    say_what_answers(name, file, log)
     if told := cache_told(file, recipe):
         log.say(f"  {name}: {told}")
     process.start()
-    return model
+    if process.note:
+        log.say(f"  {name}: {process.note}")
+    return _described(artifact, recipe, name, file, process)
 
 
 def _described(artifact: Artifact, recipe: Recipe, name: str, file: ModelFile, process: EngineProcess) -> ServedModel:
+    """A model as it is served; of an engine that has started, its own context, which elsewhere may be less."""
     return ServedModel(
         name=name,
         tokenizer=tokenizer_of(artifact),
         engine=process,
-        context=context_of(recipe),
+        context=min(context_of(recipe), process.context),
         created=int(file.path.stat().st_mtime),
         lineage=artifact.id[:12],
-        description=f"{file.path.name} by {file.engine}",
+        description=file.description,
         task=recipe.task,
         system=recipe.data.system or "",
         settings=recipe.serve,
     )
 
 
-def _what_to_ask(address: str, recipe: Recipe, model: Served) -> str:
+def _what_to_ask(address: str, recipe: Recipe, models: Mapping[str, Served]) -> str:
+    model = models[recipe.name]
     if isinstance(model, ServedPredictor):
         path, ask = "/predict", {"model": recipe.name, **model.example}
         api = f"  API         {' '.join(address + each for each in model.paths)}\n"
     else:
         path, ask = "/v1/chat/completions", {"model": recipe.name, "messages": [{"role": "user", "content": "…"}]}
+        or_base = ", or its base" if {"base", f"{recipe.name}/base"} & set(models) else ""
         api = (
             f"  chat page   {address}/\n"
-            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}", or its base)\n'
+            f'  API         {address}/v1   (any OpenAI client; model "{recipe.name}"{or_base})\n'
         )
     body = json.dumps(ask, ensure_ascii=False)
     return f"{api}  try         curl {address}{path} -H 'Content-Type: application/json' -d '{body}'"
@@ -301,7 +325,7 @@ def served_apart(run: Path, *, engine: str | None = None, before_check: bool = F
     """
     command = [sys.executable, "-m", "setsail", "serve", str(run), "--port", "0", "--host", "127.0.0.1"]
     command += ["--engine", engine] if engine else []
-    command += ["--without-keys", *(["--before-check"] if before_check else [])]
+    command += ["--ourselves", "before-check" if before_check else "checked"]
     with tempfile.TemporaryFile("w+") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=without_key())
         try:

@@ -6,12 +6,11 @@ A request chooses by its model; the base itself answers through the same engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setsail.base.recipe import Recipe
 from setsail.base.run import Run
-from setsail.engine.contract import Special
 from setsail.engine.process import EngineProcess
 from setsail.stages.engines import ModelFile, context_of, file_to_serve
 
@@ -42,15 +41,15 @@ def shared_engines(runs: Sequence[tuple[Run, Recipe]], engine: str | None) -> di
         if recipe.export.adapter:
             served = run.artifact("gguf")
             file = file_to_serve(served, recipe, engine)
-            kept = served.manifest.files[file.path.name]["sha256"], file.cache
+            kept = served.manifest.files[file.path.name]["sha256"], file.special.cache
             by_base.setdefault(kept, []).append((run, recipe, file))
     shared: dict[Path, Shared] = {}
     for group in by_base.values():
         first = group[0][2]
         context = max(context_of(recipe) for _, recipe, _ in group)
         slots = max(recipe.serve.slots for _, recipe, _ in group)
-        adapters = [file.adapter for _, _, file in group if file.adapter is not None]
-        special = Special(cache=first.cache, adapters=tuple(adapters))
+        adapters = tuple(adapter for _, _, file in group for adapter in file.special.adapters)
+        special = replace(first.special, adapters=adapters)
         process = EngineProcess(first.engine, first.path, context, slots, grammars=True, special=special)
         for number, (run, _, file) in enumerate(group):
             shared[run.path] = Shared(file, process, number)

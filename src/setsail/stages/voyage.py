@@ -21,6 +21,7 @@ from setsail.stages import check, restoration
 from setsail.stages.base import make_base, needs_tokenizer
 from setsail.stages.candidates import rows_to_rank
 from setsail.stages.data import make_data
+from setsail.stages.engine_trial import make_speeds
 from setsail.stages.evaluating import evaluation_of
 from setsail.stages.exam import Exam
 from setsail.stages.export import make_adapter, make_gguf, make_merged, refuse_unfit_weights
@@ -146,6 +147,7 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
     if until == "export":
         return made
     made["base_gguf"] = _served(voyage, made["base"], "base_gguf", licence)
+    make_speeds(voyage, made["gguf"])
     if until in ("evaluate", "report"):
         made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
         refuse_forgetting(voyage, made["evaluate"])
