@@ -306,6 +306,13 @@ def test_a_new_model_is_pretrained_exported_checked_and_reported(tmp_path: Path)
     assert bits["tuned"] < 0.8 * bits["base"]
 
 
+def test_where_no_test_row_fits_it_is_said_before_training(tmp_path: Path) -> None:
+    settings = ["data.overlong=split", "pretrain.context=32", "pretrain.epochs=1"]
+    with pytest.raises(DataError, match=r"no test row fits into pretrain\.context \(32 tokens\)"):
+        sail(write_stories(tmp_path), settings, tmp_path / "runs", log=Log(quiet=True))
+    assert not list(tmp_path.glob("runs/new/pretrain-*/steps.jsonl"))
+
+
 def test_the_verb_of_the_other_way_of_training_is_a_slip(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="this recipe says pretrain, not finetune"):
         sail(write_stories(tmp_path), [], tmp_path / "runs", until="finetune")

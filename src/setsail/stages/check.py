@@ -14,6 +14,7 @@ import torch
 
 from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
+from setsail.base.errors import CheckRefused
 from setsail.base.files import write_atomically
 from setsail.base.recipe import Recipe
 from setsail.compress.check import Answer, Finding, Observation, Probe, Verdict, compare
@@ -92,6 +93,12 @@ def _check(voyage: Voyage, forms: Forms) -> Verdict:
     raw = json.loads(forms.trained.file("reference.json").read_text("utf-8"))
     reference = Reference.from_json(raw)
     probes = reference.probes
+    if not probes:
+        raise CheckRefused(
+            "no held-out row fits the context whole, so that nothing can be asked of trainer and export alike",
+            place=voyage.loaded.place(f"{recipe.training_key}.context"),
+            hint=f"raise {recipe.training_key}.context, or shorten the rows",
+        )
     stages: list[Observation] = []
     with voyage.log.progress("stages", 4 + len(_gguf_files(forms.served))) as progress:
         for observe in (_adapter, _merged, _files, _in_llamacpp, _served):

@@ -40,7 +40,7 @@ from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import Lesson
 from setsail.stages.pairing import observe_pairing_trainer
 from setsail.stages.preferring import make_reference, with_known_margins
-from setsail.stages.probes import observe_trainer
+from setsail.stages.probes import fits, observe_trainer
 from setsail.stages.reading import lesson_on, observe_reader, tell_limits
 from setsail.stages.restoration import observe_restoring_trainer
 from setsail.stages.samples import refuse_samples_without_mask
@@ -157,6 +157,12 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact)
             f"all {account.num_rows} training rows are longer than {key}.context ({recipe.training.context} tokens)",
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
+        )
+    if lesson.kind == "decoder" and test and not any(fits(row, tokenizer, recipe) for row in test):
+        raise DataError(
+            f"no test row fits into {key}.context ({recipe.training.context} tokens): there is nothing to score",
+            place=voyage.loaded.place(f"{key}.context"),
+            hint=f"raise {key}.context; data.overlong says what is done with training rows only",
         )
     lesson = with_teacher(voyage, lesson, data)
     return _Task(voyage, base, tokenizer, lesson, train, account, validation, test)
