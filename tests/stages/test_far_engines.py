@@ -25,6 +25,7 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.engine.batch import Completion
+from setsail.engine.contract import Special
 from setsail.stages import chatting, engine_trial
 from setsail.stages.engine_speeds import FILE, KIND, Speed
 from setsail.stages.engine_trial import measure_runs
@@ -277,10 +278,10 @@ def test_an_engine_that_fails_is_not_chosen(run: Path, tmp_path: Path, monkeypat
     shutil.rmtree(other.artifact(KIND, verify=False).path)
     measured = engine_trial._measure
 
-    def half(name: str, file: Path, prompts: list[tuple[int, ...]]) -> Speed:
+    def half(name: str, file: Path, prompts: list[tuple[int, ...]], special: Special) -> Speed:
         if name == "openvino":
             raise SystemRefusal("no memory left")
-        return measured(name, file, prompts)
+        return measured(name, file, prompts, special)
 
     monkeypatch.setattr(engine_trial, "_measure", half)
     measure_runs(other.path)

@@ -21,6 +21,9 @@ from setsail.engine.llamacpp_server import LlamaServer
 
 _SEEDS = 2**32 - 1  # the server takes this very number for "any"
 _CERTAIN = 1e9
+# Beside other requests a token is computed in another batch, whose rounding may draw another one.
+_MOST_ASKED_AGAIN = 8
+_OTHER_ANSWER = Finished("error", "llama.cpp did not give the same answer twice")
 
 
 @dataclass
@@ -133,6 +136,11 @@ class Generation:
         body = self._body(self._num_left, stream=False, verbose=True, return_tokens=True, **self._grammar)
         self._ids = known
         self._take_answer(body, num_known=len(known))
+        for _ in range(_MOST_ASKED_AGAIN):
+            if self._end is not _OTHER_ANSWER or self.cancelled.is_set():
+                break
+            self._end = None
+            self._take_answer(body, num_known=len(known))
         if self._end is None:
             self._end = Finished("length")
 
@@ -148,7 +156,7 @@ class Generation:
         at_end = answers[-1]["choices"][0]["finish_reason"] == "stop"
         token_ids = answers[-1]["__verbose"]["tokens"]
         if num_known and token_ids[:num_known] != self._ids:
-            self._end = Finished("error", "llama.cpp did not give the same answer twice")
+            self._end = _OTHER_ANSWER
             return
         for token_id in token_ids[num_known:-1] if at_end else token_ids[num_known:]:
             self._take(self._look_up(token_id))
