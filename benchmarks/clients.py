@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-PATIENCE = 4
+PATIENCE = 3
 
 
 @dataclass(frozen=True)

@@ -90,16 +90,39 @@ def main() -> None:
         for who, start in [*contestants.items()] * options.rounds:
             starts.setdefault(who, []).append(seconds_to_first_token(start, asking))
             print(f"start {who:<36}{starts[who][-1]:6.1f} s", file=sys.stderr)
-        running = {who: stack.enter_context(start()) for who, start in contestants.items()}
-        for number, work, count in itertools.product(range(options.rounds), options.works, CLIENTS):
-            questions = asking.questions(work, count, seed=f"{number} {work} {count}")
-            for who, contestant in running.items():
-                cell = cells.setdefault((work, count, who), Cell())
-                cell.add(closed_loop(contestant.asked, questions, options.seconds), contestant.memory_bytes())
-                told = f"{cell.speeds[-1]:8.1f} tokens/s {cell.median_waits[-1]:7.2f} s to the first"
-                print(f"round {number} {work:<24}{count:>3}  {who:<36}{told}", file=sys.stderr)
-    write(options.results, cells, starts, model)
+        running = {who: stack.enter_context(Kept(start)) for who, start in contestants.items()}
+        for number in range(options.rounds):
+            for work, count in itertools.product(options.works, CLIENTS):
+                questions = asking.questions(work, count, seed=f"{number} {work} {count}")
+                for who, kept in running.items():
+                    seen = closed_loop(kept.contestant.asked, questions, options.seconds)
+                    cell = cells.setdefault((work, count, who), Cell())
+                    cell.add(seen, kept.contestant.memory_bytes())
+                    told = f"{cell.speeds[-1]:8.1f} tokens/s {cell.median_waits[-1]:7.2f} s to the first"
+                    print(f"round {number} {work:<24}{count:>3}  {who:<36}{told}", file=sys.stderr)
+                    if seen.problems:
+                        kept.start_anew()
+            write(options.results, cells, starts, model)
     show(cells, starts, options.works)
+
+
+class Kept:
+    """A contestant that runs until the end, or until a question was cut: not all stop when nobody listens any more."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Kept:
+        self.contestant: Running = self._stack.enter_context(self._start())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def start_anew(self) -> None:
+        self._stack.close()
+        self.__enter__()
 
 
 class Asking:
