@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import psutil
 from clients import Question, Seen, closed_loop
-from servers import BARE, OURS, Start, contestants_of
+from servers import BARE, OURS, Running, Start, contestants_of
 
 from setsail.base.machine import describe, versions
 from setsail.base.run import Run
