@@ -1,7 +1,7 @@
 """Clients that ask a server over and over, and what they saw: tokens, the wait for the first one, and what broke.
 
 A client asks its next question as soon as it has the last answer (a closed loop). After the cell's seconds nobody asks
-anew; what is under way is waited for, up to `PATIENCE` times as long, and then cut. Tokens of cut answers count.
+anew; what is under way is waited for, up to `PATIENCE_SECONDS`, and then cut. Tokens of cut answers count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-PATIENCE = 3
+PATIENCE_SECONDS = 60.0  # long enough that the slowest contestant answers something
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def closed_loop(asked: Asked, questions: Sequence[Sequence[Question]], seconds: 
     """Each list of questions is one client's; who comes to its end begins anew."""
     seen, lock = Seen(), threading.Lock()
     began = time.monotonic()
-    latest, cut = began + seconds, began + PATIENCE * seconds
+    latest, cut = began + seconds, began + seconds + PATIENCE_SECONDS
 
     def client(mine: Sequence[Question]) -> None:
         for question in itertools.cycle(mine):

@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/support"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long the clients of one cell ask")
+    parser.add_argument("--seconds", type=float, default=2.5, help="how long the clients of one cell ask")
     parser.add_argument("--works", nargs="*", default=list(LENGTHS), choices=list(LENGTHS))
     parser.add_argument("--without", nargs="*", default=[], metavar="WHO", help="contestants to leave out")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -102,7 +102,7 @@ def main() -> None:
                     print(f"round {number} {work:<24}{count:>3}  {who:<36}{told}", file=sys.stderr)
                     if seen.problems:
                         kept.start_anew()
-            write(options.results, cells, starts, model)
+            write(options.results, cells, starts, model, setting=f"{SLOTS} slots, asked for {options.seconds:g} s")
     show(cells, starts, options.works)
 
 
@@ -177,11 +177,13 @@ def memory_gb_per_s() -> float:
     return 4 * 2 * source.nbytes / (time.perf_counter() - began) / 1e9
 
 
-def write(path: Path, cells: Mapping[Place, Cell], starts: Mapping[str, Sequence[float]], model: Path) -> None:
+def write(
+    path: Path, cells: Mapping[Place, Cell], starts: Mapping[str, Sequence[float]], model: Path, *, setting: str
+) -> None:
     """The results as every benchmark writes them."""
     rows: list[dict[str, Any]] = []
     for (work, count, who), cell in cells.items():
-        place = {"work": f"{work}, {count} client{'s' if count > 1 else ''}", "who": who, "setting": f"{SLOTS} slots"}
+        place = {"work": f"{work}, {count} client{'s' if count > 1 else ''}", "who": who, "setting": setting}
         problems = "; ".join(f"{number} × {problem}" for problem, number in cell.problems.most_common(3))
         note = f"peak memory {cell.peak_bytes / 2**20:.0f} MiB" + (f"; {problems}" if problems else "")
         for unit, runs in (

@@ -6,14 +6,13 @@ FOLDER is what its own model builder made. Questions and tokens as `clients.Over
 from __future__ import annotations
 
 import json
-import queue
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime_genai as og
+from questions import ask_me
 
 
 def main() -> None:
@@ -23,9 +22,7 @@ def main() -> None:
     file.write_text(json.dumps(settings, indent=1))
     engine = og.Engine(og.Model(str(folder)))
     events = engine.create_event_buffer(4 * slots)
-    asked: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=read, args=(asked,), daemon=True).start()
-    print("ready", flush=True)
+    asked = ask_me()
     running: list[tuple[int, Any]] = []
     while True:
         while not running or not asked.empty():
@@ -55,12 +52,6 @@ def begin(engine: Any, question: dict[str, Any], context: int) -> Any:
     turn.set_max_generated_tokens(question["max_tokens"])
     request.begin_turn(np.array(question["ids"], dtype=np.int32), turn)
     return request
-
-
-def read(asked: queue.SimpleQueue[dict[str, Any] | None]) -> None:
-    for line in sys.stdin:
-        asked.put(json.loads(line))
-    asked.put(None)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ Questions and tokens as `clients.OverPipe` tells; says `ready` first.
 from __future__ import annotations
 
 import json
-import queue
 import sys
-import threading
 from typing import Any
 
 import numpy as np
 import openvino
 import openvino_genai as genai
+from questions import ask_me
 
 BLOCK_TOKENS = 32
 
@@ -24,9 +23,7 @@ def main() -> None:
     scheduler.enable_prefix_caching = True
     scheduler.num_kv_blocks = slots * context // BLOCK_TOKENS
     pipeline = genai.ContinuousBatchingPipeline(model, scheduler, "CPU")
-    asked: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=read, args=(asked,), daemon=True).start()
-    print("ready", flush=True)
+    asked = ask_me()
     running: dict[int, Any] = {}
     stops: dict[int, set[int]] = {}
     while True:
@@ -55,12 +52,6 @@ def settings(question: dict[str, Any]) -> genai.GenerationConfig:
     config.stop_token_ids = set(question["stop_ids"])
     config.eos_token_id = question["stop_ids"][0]
     return config
-
-
-def read(asked: queue.SimpleQueue[dict[str, Any] | None]) -> None:
-    for line in sys.stdin:
-        asked.put(json.loads(line))
-    asked.put(None)
 
 
 if __name__ == "__main__":

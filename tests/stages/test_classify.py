@@ -287,6 +287,12 @@ def test_two_runs_of_one_name_are_refused(port: Path) -> None:
         serve_run(port / "runs" / "desk", port / "runs" / "desk", settings=["serve.port=0"])
 
 
+@pytest.mark.parametrize("setting", ["finetune.epochs=9", "export.weights=[q4_0]", "servers=3", "serve"])
+def test_a_setting_that_is_not_of_serving_is_refused(port: Path, setting: str) -> None:
+    with pytest.raises(UserError, match="is not of serving: a run answers as it was trained and checked"):
+        serve_run(port / "runs" / "desk", settings=["serve.port=0", setting])
+
+
 def test_an_engine_of_models_that_converse_is_refused(port: Path) -> None:
     with pytest.raises(UserError, match="the engine llamacpp runs models that converse; this run is a classifier"):
         serve_run(port / "runs" / "desk", settings=["serve.port=0"], engine="llamacpp")

@@ -307,10 +307,11 @@ def test_a_new_model_is_pretrained_exported_checked_and_reported(tmp_path: Path)
 
 
 def test_where_no_test_row_fits_it_is_said_before_training(tmp_path: Path) -> None:
-    settings = ["data.overlong=split", "pretrain.context=32", "pretrain.epochs=1"]
-    with pytest.raises(DataError, match=r"no test row fits into pretrain\.context \(32 tokens\)"):
-        sail(write_stories(tmp_path), settings, tmp_path / "runs", log=Log(quiet=True))
-    assert not list(tmp_path.glob("runs/new/pretrain-*/steps.jsonl"))
+    path = write_port(tmp_path)
+    settings = ["data.overlong=cut", "finetune.context=100"]
+    with pytest.raises(DataError, match=r"no test row fits into finetune\.context \(100 tokens\)"):
+        sail(path, settings, tmp_path / "runs", log=Log(quiet=True))
+    assert not list(tmp_path.glob("runs/toy/finetune-*/steps.jsonl"))
 
 
 def test_the_verb_of_the_other_way_of_training_is_a_slip(tmp_path: Path) -> None:

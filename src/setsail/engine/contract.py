@@ -60,12 +60,13 @@ class Special:
     """What only some engines take when they are opened.
 
     `cache` is how fine they keep what they have read, one of `cache.BYTES` or "auto"; `adapters` are files of which a
-    request chooses one; `server` is whom a far engine asks.
+    request chooses one, and one that names none gets `adapter`; `server` is whom a far engine asks.
     """
 
     cache: str = "auto"
     adapters: tuple[Path, ...] = ()
     server: Server | None = None
+    adapter: int | None = None
 
 
 PLAIN = Special()

@@ -43,21 +43,7 @@ class LlamaCppEngine:
             generation.cancelled.set()
 
     def poll(self, timeout_seconds: float) -> list[Event]:
-        events = self._slots.take_cancelled()
-        self._slots.fill()
-        wait = not events
-        while True:
-            try:
-                request_id, what = self._events.get(wait, timeout_seconds)
-            except queue.Empty:
-                return events
-            wait = False
-            if request_id not in self._slots.running:
-                continue  # what a cancelled one still said
-            events.append((request_id, what))
-            if isinstance(what, Finished):
-                self._slots.end(request_id, what.reason)
-                self._slots.fill()
+        return self._slots.drain(self._events, timeout_seconds)
 
     def tokenize(self, text: str) -> list[int]:
         return self._server.tokenize(text)

@@ -3,9 +3,11 @@
 The server streams text, and says nothing of a token after which the text ends within a character: of the three tokens
 of one Chinese character only the last one arrives. Here the lost ones are found again, from the character's own
 tokenization when that fits, else by asking for them once more. The invariant: the ids that are handed on, appended to
-the prompt, are what the model has seen. A grammar cannot be taken up in the middle of an answer: there the lost tokens
-are asked for by the whole answer once more, with the same seed. The server also ends at the file's end-of-generation
-tokens, whatever `stop_ids` says.
+the prompt, are what the model has seen. A grammar cannot be taken up in the middle of an answer, and an answer that is
+drawn once more beside other requests need not be the same: there the stream goes on, and the lost tokens are those by
+which the model spells the text that arrived, as many and with the same last one. llama.cpp's grammars let some bytes
+through that are no text (a character of two bytes written with three); those cannot be spelled, and end the answer as
+an error. The server also ends at the file's end-of-generation tokens, whatever `stop_ids` says.
 """
 
 from __future__ import annotations
@@ -21,9 +23,8 @@ from setsail.engine.llamacpp_server import LlamaServer
 
 _SEEDS = 2**32 - 1  # the server takes this very number for "any"
 _CERTAIN = 1e9
-# Beside other requests a token is computed in another batch, whose rounding may draw another one.
-_MOST_ASKED_AGAIN = 8
-_OTHER_ANSWER = Finished("error", "llama.cpp did not give the same answer twice")
+_NO_TEXT = "the model wrote bytes that are no text, which llama.cpp let through the grammar"
+_MOST_SPELLINGS = 16  # how often a text is spelled to find by which tokens it was
 
 
 @dataclass
@@ -47,9 +48,7 @@ class Generation:
         while self._end is None:
             self._num_counted = self._num_lost = 0
             self.server.complete(self._body(self._num_left, stream=True, **self._grammar), self._on_chunk)
-            if self._num_lost and self.request.grammar:
-                self._ask_for_all()
-            elif self._num_lost:
+            if self._num_lost and not self.request.grammar:
                 self._ask_again(self._num_lost)
         if self._end.reason != "stop":
             self._release()
@@ -107,6 +106,9 @@ class Generation:
         for content in (choice.get("logprobs") or {}).get("content", ()):
             num_lost = num_predicted - self._num_counted - 1
             found = self._find_lost(choice["text"], num_lost, content["id"])
+            if found is None and self.request.grammar:
+                self._end = Finished("error", _NO_TEXT)
+                return
             if found is None:
                 self._num_lost = num_lost + 1
                 return
@@ -117,51 +119,53 @@ class Generation:
             self._num_counted = num_predicted
         if self._end is None and choice.get("finish_reason"):
             self._num_lost = num_predicted - self._num_counted
-            if not self._num_lost:
+            # Under a grammar what is lost at the end is a part of a character, which is no text.
+            if not self._num_lost or self.request.grammar:
                 self._end = Finished("stop" if choice["finish_reason"] == "stop" else "length")
 
     def _find_lost(self, text: str, num_lost: int, last_id: int) -> list[int] | None:
         if num_lost == 0:
             return []
         ids = self.server.tokenize_plain(text)
-        return ids[:-1] if len(ids) == num_lost + 1 and ids[-1] == last_id else None
+        if len(ids) == num_lost + 1 and ids[-1] == last_id:
+            return ids[:-1]
+        return self._spell(text, num_lost, last_id) if self.request.grammar else None
+
+    def _spell(self, text: str, num_lost: int, last_id: int) -> list[int] | None:
+        """Tokens before the last one by which the model writes a text where it may write nothing else."""
+        characters = "".join(f"\\U{ord(character):08X}" for character in text)
+        options = {"stream": False, "verbose": True, "return_tokens": True, "grammar": f'root ::= "{characters}"'}
+        for seed in range(_MOST_SPELLINGS):
+            if self.cancelled.is_set():
+                break
+            body = self._body(num_lost + 1, **options, n_probs=0, temperature=1.0, top_p=1.0, seed=seed)
+            answer = self._chunks(body)[-1]
+            ids = [] if "error" in answer else answer["__verbose"]["tokens"]
+            if len(ids) == num_lost + 1 and ids[-1] == last_id:
+                return ids[:-1]
+        return None
 
     def _ask_again(self, num_tokens: int) -> None:
         body = self._body(num_tokens, stream=False, verbose=True, return_tokens=True)
-        self._take_answer(body, num_known=0)
-
-    def _ask_for_all(self) -> None:
-        """The whole answer once more; what is known of it already must be its beginning."""
-        known, self._ids = self._ids, []
-        body = self._body(self._num_left, stream=False, verbose=True, return_tokens=True, **self._grammar)
-        self._ids = known
-        self._take_answer(body, num_known=len(known))
-        for _ in range(_MOST_ASKED_AGAIN):
-            if self._end is not _OTHER_ANSWER or self.cancelled.is_set():
-                break
-            self._end = None
-            self._take_answer(body, num_known=len(known))
-        if self._end is None:
-            self._end = Finished("length")
-
-    def _take_answer(self, body: dict[str, Any], *, num_known: int) -> None:
-        answers: list[dict[str, Any]] = []
-        self.server.complete(body, lambda chunk: answers.append(chunk) or False)
+        answer = self._chunks(body)[-1]
         if self._end is not None and self._end.reason != "length":
             return
         self._end = None
-        if "error" in answers[-1]:
-            self._end = Finished("error", answers[-1]["error"]["message"])
+        if "error" in answer:
+            self._end = Finished("error", answer["error"]["message"])
             return
-        at_end = answers[-1]["choices"][0]["finish_reason"] == "stop"
-        token_ids = answers[-1]["__verbose"]["tokens"]
-        if num_known and token_ids[:num_known] != self._ids:
-            self._end = _OTHER_ANSWER
-            return
-        for token_id in token_ids[num_known:-1] if at_end else token_ids[num_known:]:
+        at_end = answer["choices"][0]["finish_reason"] == "stop"
+        token_ids = answer["__verbose"]["tokens"]
+        for token_id in token_ids[:-1] if at_end else token_ids:
             self._take(self._look_up(token_id))
         if self._end is None and at_end:
             self._end = Finished("stop")
+
+    def _chunks(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """All that is said to a question beside the stream."""
+        chunks: list[dict[str, Any]] = []
+        self.server.complete(body, lambda chunk: chunks.append(chunk) or False)
+        return chunks
 
     def _take(self, token: Token, *, hold: bool = False) -> None:
         self._release()
@@ -186,13 +190,11 @@ class Generation:
         """The token with what the model thought of it, which the server did not say."""
         if not self.request.num_logprobs:
             return Token(token_id)
-        answers: list[dict[str, Any]] = []
         num_probs = self.request.num_logprobs if self.request.temperature == 0.0 else self.num_tokens
         # Another token is forced, one that is sure to be reported; the probabilities are those before that.
         forced = [[self.server.tokenize_plain("a")[-1], _CERTAIN]]
         body = self._body(1, stream=True, n_probs=num_probs, logit_bias=forced)
-        self.server.complete(body, lambda chunk: answers.append(chunk) or False)
-        contents = [a["choices"][0]["logprobs"]["content"] for a in answers if _has_logprobs(a)]
+        contents = [each["choices"][0]["logprobs"]["content"] for each in self._chunks(body) if _has_logprobs(each)]
         if not contents:
             return Token(token_id)
         pairs = _read_token(contents[0][0], num_probs).top_logprobs

@@ -79,7 +79,6 @@ class EngineProcess:
         self._threads = threads
         self._grammars = grammars
         self._special = special
-        self.adapter: int | None = None  # which of them a request gets that names none
         self._watch = watch or Watch()
         self._say = say or _say_to_stderr
         self._ids = itertools.count(1)
@@ -135,7 +134,7 @@ class EngineProcess:
         """
         fitting = fit_to_context(request, self.context)
         if fitting.adapter is None:
-            fitting = replace(fitting, adapter=self.adapter)
+            fitting = replace(fitting, adapter=self._special.adapter)
         request_id = next(self._ids)
 
         def receive(message: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,21 +66,7 @@ class RemoteEngine:
             work.cancel()
 
     def poll(self, timeout_seconds: float) -> list[Event]:
-        events = self._slots.take_cancelled()
-        self._slots.fill()
-        wait = not events
-        while True:
-            try:
-                request_id, what = self._events.get(wait, timeout_seconds)
-            except queue.Empty:
-                return events
-            wait = False
-            if request_id not in self._slots.running:
-                continue  # what a cancelled one still said
-            events.append((request_id, what))
-            if isinstance(what, Finished):
-                self._slots.end(request_id, what.reason)
-                self._slots.fill()
+        return self._slots.drain(self._events, timeout_seconds)
 
     def close(self) -> None:
         """Close every connection."""
@@ -190,16 +177,16 @@ def open_engine(
     tokenizer = load(model)
     web = Web(server, key=key)
     loop = _Loop()
-    try:
+    with ExitStack() as unless_open:
+        unless_open.callback(loop.close, web)
         work = _ready_manner(web, tokenizer, context=context, grammars=grammars)
-        manner, context = loop.start(asyncio.wait_for(work, OPEN_SECONDS)).result()
-    except Exception as error:
-        loop.close(web)
-        if isinstance(error, TimeoutError):
-            error = BrokenAnswer(f"it was not ready within {OPEN_SECONDS:g} s")
-        if isinstance(error, Refusal | BrokenAnswer | httpx.HTTPError):
+        try:
+            manner, context = loop.start(asyncio.wait_for(work, OPEN_SECONDS)).result()
+        except TimeoutError:
+            raise explained(web, BrokenAnswer(f"it was not ready within {OPEN_SECONDS:g} s")) from None
+        except (Refusal, BrokenAnswer, httpx.HTTPError) as error:
             raise explained(web, error) from None
-        raise
+        unless_open.pop_all()
     asking = Asking(web.model, manner, tokenizer, context)
     return RemoteEngine(web, asking, slots=slots, loop=loop, name=name)
 

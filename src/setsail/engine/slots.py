@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from setsail.engine.contract import Event, Finished, GenerationRequest, Reason
@@ -46,6 +47,27 @@ class Slots(Generic[Work]):
         """Free the slot of a request; the event that says why."""
         del self.running[request_id]
         return request_id, Finished(reason, message)
+
+    def drain(self, said: SimpleQueue[Event], timeout_seconds: float) -> list[Event]:
+        """A poll of an engine whose requests run by themselves and put what they say into a queue.
+
+        Returns: cancelled ends at once, else what is there within the timeout; of cancelled requests no more.
+        """
+        events = self.take_cancelled()
+        self.fill()
+        wait = not events
+        while True:
+            try:
+                request_id, what = said.get(wait, timeout_seconds)
+            except Empty:
+                return events
+            wait = False
+            if request_id not in self.running:
+                continue  # what a cancelled one still said
+            events.append((request_id, what))
+            if isinstance(what, Finished):
+                self.end(request_id, what.reason)
+                self.fill()
 
     def take_cancelled(self) -> list[Event]:
         """The ends of those that were cancelled since the last call."""

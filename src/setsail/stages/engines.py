@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def file_to_serve(artifact: Artifact, recipe: Recipe, engine: str | None = None)
     wanted = engine or recipe.serve.engine
     if wanted == "remote" and artifact.manifest.kind in ("base", "base_gguf"):
         chosen = file_to_serve(artifact, recipe, "auto")
-        return ModelFile(chosen.path, chosen.engine, f"the server has the tuned model alone; {chosen.why}")
+        return replace(chosen, why=f"the server has the tuned model alone; {chosen.why}")
     if wanted == "remote":
         return ModelFile(artifact.path, wanted, "you named it", Special(server=recipe.serve.server))
     if wanted == "vllm":
@@ -134,7 +134,7 @@ def _with_adapter(artifact: Artifact, recipe: Recipe, wanted: str) -> ModelFile:
         hint = "leave --engine out, or export the model merged: export.adapter: false"
         raise UserError(f"the engine {wanted} takes no adapter file", place=str(artifact.path), hint=hint)
     base = artifact.file(base_name(recipe.export.weights[0]))
-    special = Special(recipe.serve.cache, (artifact.file(ADAPTER),))
+    special = Special(recipe.serve.cache, (artifact.file(ADAPTER),), adapter=0)
     return ModelFile(base, TAKE_ADAPTERS[0], "it puts an adapter on its base", special)
 
 
@@ -186,9 +186,7 @@ def open_process(file: ModelFile, recipe: Recipe, *, slots: int | None = None, g
     watch = Watch(load_seconds, _FAR_STALL_SECONDS) if file.server is not None else None
     num_slots, context = slots or recipe.serve.slots, context_of(recipe)
     options = {"grammars": grammars, "special": file.special, "watch": watch}
-    process = EngineProcess(file.engine, file.path, context, num_slots, **options)
-    process.adapter = 0 if file.special.adapters else None
-    return process
+    return EngineProcess(file.engine, file.path, context, num_slots, **options)
 
 
 def answer_all(

@@ -23,12 +23,12 @@ from setsail.evaluate.system import Answer, System
 from setsail.models.load import load_model
 from setsail.stages.engines import answer_all, how_served
 from setsail.stages.exam import OTHER, Exam, make_exam
-from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.examples import row_nats
 from setsail.stages.guard import Examined, examine, is_guarded
 from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import lesson_of
 from setsail.stages.preferring import preferring
-from setsail.stages.probes import fits
+from setsail.stages.probes import can_be_scored
 from setsail.stages.stage import Voyage
 from setsail.tokens.render import render
 from setsail.tokens.tokenizer import Tokenizer
@@ -63,7 +63,7 @@ def make_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Forms) ->
             "reads": recipe.reads,
         },
         models={**base.as_parents("base"), **tuned.as_parents("tuned"), **_others(exam), **batteries(examined)},
-        version=2,
+        version=3,
     )
 
 
@@ -104,14 +104,15 @@ def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Forms, tuned: Fo
     prepare_device(recipe.seed)
     parts = exam.parts()
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
-    tokenizer = tokenizer_of(tuned.weights)
-    rows = that_fit(choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed), tokenizer, voyage)
+    rows = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
+    rows = that_fit(rows, tokenizer_of(tuned.weights), recipe, voyage.log)
     systems = {
         "tuned": system_of(tuned, recipe, voyage.log, "tuned"),
         "base": system_of(base, recipe, voyage.log, "base"),
     }
     other = other_forms(exam, "gguf")
     if other is not None:
+        rows = that_fit(rows, tokenizer_of(other.weights), exam.other_recipe, voyage.log)
         systems[OTHER] = system_of(other, exam.other_recipe, voyage.log, OTHER)
     if recipe.task == "chat":
         systems["nearest"] = fit_nearest(parts.train).system()
@@ -120,11 +121,11 @@ def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Forms, tuned: Fo
     return evaluate(systems, rows, draft, plan=plan, contamination=contamination)
 
 
-def that_fit(rows: Sequence[Row], tokenizer: Tokenizer, voyage: Voyage) -> list[Row]:
-    """The rows that go into the context whole; the others cannot be scored and are counted."""
-    fit = [row for row in rows if fits(row, tokenizer, voyage.recipe)]
+def that_fit(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe, log: Log) -> list[Row]:
+    """The rows that can be scored; the others are counted."""
+    fit = [row for row in rows if can_be_scored(row, tokenizer, recipe)]
     if len(fit) < len(rows):
-        voyage.log.say(f"  {len(rows) - len(fit)} test rows are longer than the context and are not scored")
+        log.say(f"  {len(rows) - len(fit)} test rows are longer than the context and are not scored")
     return fit
 
 
@@ -160,12 +161,7 @@ def _nats(forms: Forms, recipe: Recipe) -> Callable[[Sequence[Row]], list[float]
         model = load_model(forms.weights.path, dtype=compute_dtype())
         move(model, device())
         lesson = lesson_of(recipe, "decoder", tokenizer)
-        scored = examples_of(rows, tokenizer, recipe, lesson)
         with torch.inference_mode():
-            paid = nats_of(model, scored.examples, lesson)
-        by_row = dict.fromkeys((row.id for row in rows), 0.0)
-        for example, value in zip(scored.examples, paid, strict=True):
-            by_row[example.row_id] += value
-        return [by_row[row.id] for row in rows]
+            return row_nats(model, rows, tokenizer, recipe, lesson)
 
     return nats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -56,6 +56,21 @@ def examples_of(rows: Iterable[Row], tokenizer: Tokenizer, recipe: Recipe, lesso
     """Every row as the lesson reads it, nothing left out in silence."""
     account, rendering = Account(), Rendering.of(recipe, lesson.reads, lesson.context)
     return Examples(list(examples_from(rows, tokenizer, rendering, account)), account, tokenizer, lesson)
+
+
+def row_nats(
+    model: PreTrainedModel, rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe, lesson: Lesson
+) -> list[float]:
+    """What the model pays for each row, in nats; for a plain text longer than the context, window by window.
+
+    The rows are those that `can_be_scored`: of another one nothing is read, and nothing paid.
+    """
+    account, rendering = Account(), replace(Rendering.of(recipe, lesson.reads, lesson.context), overlong="split")
+    examples = list(examples_from(rows, tokenizer, rendering, account))
+    by_row = dict.fromkeys((row.id for row in rows), 0.0)
+    for example, value in zip(examples, nats_of(model, examples, lesson), strict=True):
+        by_row[example.row_id] += value
+    return [by_row[row.id] for row in rows]
 
 
 def runs_of(example: Example, tokenizer: Tokenizer, lesson: Lesson) -> list[tuple[str, bool]]:

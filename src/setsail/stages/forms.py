@@ -44,7 +44,7 @@ from setsail.stages.class_scores import as_read, classify_with, fitting
 from setsail.stages.data import read_parts
 from setsail.stages.engines import context_of, how_served
 from setsail.stages.evaluate import that_fit
-from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.examples import row_nats
 from setsail.stages.forms_page import build
 from setsail.stages.kinds import gguf_name, tokenizer_of
 from setsail.stages.measured import Measured, held_at_most, measure_apart
@@ -165,7 +165,7 @@ def _writers(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact], dra
     parts = read_parts(data)
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     chosen = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
-    rows = that_fit(chosen, tokenizer_of(models[own]), voyage)
+    rows = that_fit(chosen, tokenizer_of(models[own]), recipe, voyage.log)
     measured: dict[str, Measured] = {}
     systems = {
         title: System(
@@ -246,11 +246,7 @@ def _nats(recipe: Recipe, model: Artifact, file: Path, rows: Sequence[Row]) -> l
     weights = load_gguf_model(file, compute_dtype())
     move(weights, device())
     lesson = lesson_of(recipe, "decoder", tokenizer)
-    examples = examples_of(rows, tokenizer, recipe, lesson).examples
-    by_row = dict.fromkeys((row.id for row in rows), 0.0)
-    for example, value in zip(examples, nats_of(weights, examples, lesson), strict=True):
-        by_row[example.row_id] += value
-    return [by_row[row.id] for row in rows]
+    return row_nats(weights, rows, tokenizer, recipe, lesson)
 
 
 def _forms(

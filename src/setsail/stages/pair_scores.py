@@ -26,16 +26,19 @@ from setsail.stages.data import Parts
 from setsail.stages.engines import how_served
 from setsail.stages.evaluate import Forms, batteries, examine_both, guarded, other_forms, system_of, that_fit
 from setsail.stages.exam import OTHER, Exam, make_exam
-from setsail.stages.examples import examples_of, nats_of
+from setsail.stages.examples import examples_of, row_nats
 from setsail.stages.guard import is_guarded
 from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.pairing import pairs_lesson
 from setsail.stages.spent import core_seconds_of
 from setsail.stages.stage import Voyage
 from setsail.tasks.registry import find_task
+from setsail.tokens.tokenizer import Tokenizer
 
 TEXTS_AT_ONCE = 16
 MOST_VALIDATION_ROWS = 256
+Chooser = Callable[[Sequence[Row], Tokenizer, Recipe, Log], list[Row]]
+Maker = Callable[[Forms, Recipe, Log, str], System]
 
 
 def make_pair_evaluation(voyage: Voyage, exam: Exam, *, base: Forms, tuned: Forms, trained: Artifact) -> Artifact:
@@ -83,19 +86,18 @@ def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Forms, tuned: Fo
     parts = exam.parts()
     clean, contamination = take_out(parts.test, parts.train, threshold=recipe.data.near_duplicates)
     rows = choose_rows(clean, recipe.evaluate.max_rows, seed=recipe.seed)
-    is_decoder = kind_of_base(base.weights) == "decoder"
-    rows = that_fit(rows, tokenizer_of(tuned.weights), voyage) if is_decoder else _that_pair(rows, tuned, voyage)
-    system = system_of if is_decoder else _written_by
+    that_suit, system = _manner(base.weights)
+    rows = that_suit(rows, tokenizer_of(tuned.weights), recipe, voyage.log)
     systems = {"tuned": system(tuned, recipe, voyage.log, "tuned")}
     making = {"tuned": core_seconds_of(trained)}
-    other = _other(exam)
-    if other is not None and exam.other is not None:
-        is_decoder = kind_of_base(exam.other.artifact("base")) == "decoder"
-        system = system_of if is_decoder else _written_by
-        systems[OTHER] = system(other, exam.other_recipe, voyage.log, OTHER)
-        making[OTHER] = core_seconds_of(exam.other.artifact("finetune"))
     if not isinstance(recipe.base, New):  # random weights write noise
         systems["base"], making["base"] = system(base, recipe, voyage.log, "base"), 0.0
+    other = _other(exam)
+    if other is not None and exam.other is not None:
+        that_suit, system = _manner(exam.other.artifact("base"))
+        rows = that_suit(rows, tokenizer_of(other.weights), exam.other_recipe, voyage.log)
+        systems[OTHER] = system(other, exam.other_recipe, voyage.log, OTHER)
+        making[OTHER] = core_seconds_of(exam.other.artifact("finetune"))
     below = _below(recipe, parts)
     with voyage.log.progress("ladder", len(below)) as progress:
         for name, make_rung in below.items():
@@ -116,6 +118,11 @@ def _evaluate(voyage: Voyage, exam: Exam, draft: Path, *, base: Forms, tuned: Fo
     )
 
 
+def _manner(base: Artifact) -> tuple[Chooser, Maker]:
+    """Which rows a model of this base can be asked, and how it is."""
+    return (that_fit, system_of) if kind_of_base(base) == "decoder" else (_that_pair, _written_by)
+
+
 def _below(recipe: Recipe, parts: Parts) -> dict[str, Callable[[], System]]:
     """What makes each rung of the task's ladder below a model."""
     validation = choose_rows(parts.validation, MOST_VALIDATION_ROWS, seed=recipe.seed)
@@ -130,12 +137,11 @@ def _below(recipe: Recipe, parts: Parts) -> dict[str, Callable[[], System]]:
     return {name: make_rung for name, make_rung in rungs.items() if name in wanted}
 
 
-def _that_pair(rows: Sequence[Row], tuned: Forms, voyage: Voyage) -> list[Row]:
+def _that_pair(rows: Sequence[Row], tokenizer: Tokenizer, recipe: Recipe, log: Log) -> list[Row]:
     """The rows whose two sides fit the context; the others cannot be scored and are counted."""
-    tokenizer = tokenizer_of(tuned.weights)
-    made = examples_of(rows, tokenizer, voyage.recipe, pairs_lesson(voyage.recipe, tokenizer))
+    made = examples_of(rows, tokenizer, recipe, pairs_lesson(recipe, tokenizer))
     for line in made.account.explain("test"):
-        voyage.log.say(f"  {line}")
+        log.say(f"  {line}")
     fitting = {example.row_id for example in made.examples}
     return [row for row in rows if row.id in fitting]
 
@@ -162,10 +168,7 @@ def _written_by(forms: Forms, recipe: Recipe, log: Log, name: str) -> System:
         move(model, device())
         tokenizer = tokenizer_of(forms.weights)
         lesson = pairs_lesson(recipe, tokenizer)
-        scored = examples_of(rows, tokenizer, recipe, lesson)
         with torch.inference_mode():
-            paid = nats_of(model, scored.examples, lesson)
-        by_row = {example.row_id: value for example, value in zip(scored.examples, paid, strict=True)}
-        return [by_row[row.id] for row in rows]
+            return row_nats(model, rows, tokenizer, recipe, lesson)
 
     return System(answers=answers, nats=nats)

@@ -55,13 +55,16 @@ def _answer(*, prompt_ids: list[int], text_ids: list[int], first: Mapping[str, f
 
 
 def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> tuple[Probe, ...]:
-    """Up to `check.prompts` held-out rows that fit the context, as training renders them; tools in them as text."""
+    """Up to `check.prompts` held-out rows that fit the context, as training renders them; tools in them as text.
+
+    Of a plain text that is longer, the beginning.
+    """
     task = find_task(recipe.task)
     rows = [replace(row, messages=tuple(map(dict, as_plain(tokenizer, row.messages)))) for row in rows]
-    fitting = [row for row in rows if fits(row, tokenizer, recipe)]
+    fitting = [row for row in rows if can_be_scored(row, tokenizer, recipe)]
     chosen = choose_rows(fitting, recipe.check.prompts, seed=recipe.seed)
     probes = []
-    for row in chosen:
+    for row in (_that_fits(row, tokenizer, recipe) for row in chosen):
         prompt, answer = task.prompt(row, tokenizer), task.reference(row)
         if row.messages:
             messages = question_of(row).prompt
@@ -79,8 +82,22 @@ def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> 
     return tuple(probes)
 
 
-def fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
-    """Whether a row goes into the context whole; a pair, with either answer."""
+def can_be_scored(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
+    """Whether a row goes into the context whole; a pair, with either answer; a plain text is scored in windows."""
+    made = find_example(recipe.reads)(row, tokenizer, recipe.training.context, "split" if row.text else "drop")
+    return not isinstance(made, Dropped)
+
+
+def _that_fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> Row:
+    """The row; of a plain text that is longer than the context its beginning, which goes into it with its end."""
+    if not row.text or _fits(row, tokenizer, recipe):
+        return row
+    ends = [end for _, end in tokenizer.backend.encode(row.text, add_special_tokens=False).offsets]
+    shorter = (replace(row, text=row.text[:end]) for end in reversed(ends[: recipe.training.context]))
+    return next(each for each in shorter if each.text and _fits(each, tokenizer, recipe))
+
+
+def _fits(row: Row, tokenizer: Tokenizer, recipe: Recipe) -> bool:
     made = find_example(recipe.reads)(row, tokenizer, recipe.training.context, "drop")
     return not isinstance(made, Dropped)
 

@@ -116,6 +116,10 @@ def serve_run(
         UserError: the key file cannot be used; the log of answers has no key; other machines could come in without a
             key; two runs have one name.
     """
+    for setting in settings:
+        if not setting.startswith("serve."):
+            told = f'"{setting}" is not of serving: a run answers as it was trained and checked'
+            raise UserError(told, place="--set", hint="set keys of serve, as in --set serve.slots=32")
     runs = [_opened(path, settings) for path in paths]
     for run, recipe in runs:
         if not predicts(run, recipe):

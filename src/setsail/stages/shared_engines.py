@@ -49,7 +49,7 @@ def shared_engines(runs: Sequence[tuple[Run, Recipe]], engine: str | None) -> di
         context = max(context_of(recipe) for _, recipe, _ in group)
         slots = max(recipe.serve.slots for _, recipe, _ in group)
         adapters = tuple(adapter for _, _, file in group for adapter in file.special.adapters)
-        special = replace(first.special, adapters=adapters)
+        special = replace(first.special, adapters=adapters, adapter=None)
         process = EngineProcess(first.engine, first.path, context, slots, grammars=True, special=special)
         for number, (run, _, file) in enumerate(group):
             shared[run.path] = Shared(file, process, number)

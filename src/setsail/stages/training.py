@@ -40,7 +40,7 @@ from setsail.stages.kinds import tokenizer_of
 from setsail.stages.objectives import Lesson
 from setsail.stages.pairing import observe_pairing_trainer
 from setsail.stages.preferring import make_reference, with_known_margins
-from setsail.stages.probes import fits, observe_trainer
+from setsail.stages.probes import can_be_scored, observe_trainer
 from setsail.stages.reading import lesson_on, observe_reader, tell_limits
 from setsail.stages.restoration import observe_restoring_trainer
 from setsail.stages.samples import refuse_samples_without_mask
@@ -158,7 +158,7 @@ def _load_task(voyage: Voyage, base: Artifact, data: Artifact, tokens: Artifact)
             place=voyage.loaded.place(f"{key}.context"),
             hint=f"raise {key}.context, or set data.overlong to split or cut",
         )
-    if lesson.kind == "decoder" and test and not any(fits(row, tokenizer, recipe) for row in test):
+    if lesson.kind == "decoder" and test and not any(can_be_scored(row, tokenizer, recipe) for row in test):
         raise DataError(
             f"no test row fits into {key}.context ({recipe.training.context} tokens): there is nothing to score",
             place=voyage.loaded.place(f"{key}.context"),
