@@ -28,7 +28,7 @@ from setsail.base.machine import describe, versions
 from setsail.data.row import read_rows
 from setsail.evaluate.question import choose_rows, question_of
 from setsail.serve.client import Client
-from setsail.stages.serving import read_run, served_apart
+from setsail.stages.answering.serving import read_run, served_apart
 
 RESULTS = Path(__file__).parent / "results" / "reliability.json"
 NUM_PROMPTS, NUM_TOKENS = 16, 24

@@ -32,9 +32,9 @@ from setsail.base.machine import describe, versions
 from setsail.base.run import Run
 from setsail.data.row import read_rows
 from setsail.evaluate.question import question_of, question_text
-from setsail.stages.engines import file_to_serve
+from setsail.stages.answering.engines import file_to_serve
+from setsail.stages.answering.serving import read_run
 from setsail.stages.kinds import tokenizer_of
-from setsail.stages.serving import read_run
 from setsail.tokens.render import render
 from setsail.tokens.tokenizer import Tokenizer
 

@@ -29,7 +29,7 @@ from setsail.base.recipe import Recipe
 from setsail.base.run import Run
 from setsail.engine.contract import Finished, GenerationRequest, Token
 from setsail.engine.process import EngineProcess
-from setsail.stages.engines import context_of, file_to_serve, open_process
+from setsail.stages.answering.engines import context_of, file_to_serve, open_process
 from setsail.tokens.tokenizer import Tokenizer
 
 HERE = Path(__file__).parent

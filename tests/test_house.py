@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": set(),
 }
+# The rooms within `stages`, each of which imports from those before it; the spine are the files beside them.
+STAGES = ("rows", "lessons", "feedback", "answering", "checks", "scores", "learn", "export", "search")
 NO_TORCH = {"data", "tokens", "serve", "evaluate", "tune"}
 TORCH = {"torch", "transformers", "peft", "accelerate"}
 LONGEST_FUNCTION = 70
@@ -63,6 +65,18 @@ def test_imports_point_downward(path: Path) -> None:
             assert parts[1] == room or parts[1] in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {parts[1]}"
         if room in NO_TORCH or (room == "base" and path.name != "device.py"):
             assert parts[0] not in TORCH, f"{path}:{line}: {room} does without {parts[0]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_the_rooms_of_the_stages_are_in_order(path: Path) -> None:
+    inside = path.relative_to(SOURCE).parts
+    if inside[0] != "stages" or inside[1] not in STAGES:
+        return
+    for name, line in imports_of(path):
+        parts = name.split(".")
+        if parts[:2] == ["setsail", "stages"] and parts[2] in STAGES:
+            later = STAGES.index(parts[2]) > STAGES.index(inside[1])
+            assert not later, f"{path}:{line}: {inside[1]} may not import {parts[2]}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

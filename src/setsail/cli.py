@@ -128,7 +128,7 @@ def run(
     if as_json:
         print(json.dumps(outcome, ensure_ascii=False, indent=1))
     if then_serve:
-        _call("serving:serve_after_voyage", runs / outcome["name"])
+        _call("answering.serving:serve_after_voyage", runs / outcome["name"])
 
 
 def _stage_verb(name: str, words: str) -> None:
@@ -160,7 +160,7 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Search for better settings of a recipe until the time is spent; the same command goes on."""
-    outcome = _call("tuning:tune", recipe, settings or [], runs, budget=budget)
+    outcome = _call("search.tuning:tune", recipe, settings or [], runs, budget=budget)
     print(json.dumps(outcome, ensure_ascii=False, indent=1) if as_json else outcome["recipe"] or outcome["folder"])
 
 
@@ -191,7 +191,7 @@ def evaluate(
         _call("harness:run_harness", target, harness, **where, **asked)
         return
     if data or against or target.is_dir():
-        made = _call("evaluating:evaluate_run", target, data=data, against=against, settings=where["settings"])
+        made = _call("scores.evaluating:evaluate_run", target, data=data, against=against, settings=where["settings"])
         print((made.path / "evaluation.json").read_text("utf-8") if as_json else made.path)
         return
     outcome = _call("voyage:sail", target, where["settings"], runs, until="evaluate")
@@ -210,7 +210,7 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Hold the forms of a model, and smaller models, beside one another on one test, and pick the one that fits."""
-    made = _call("compressing:compress_run", run, others or [], target)
+    made = _call("export.compressing:compress_run", run, others or [], target)
     print((made / "forms.json").read_text("utf-8") if as_json else made)
 
 
@@ -240,16 +240,16 @@ def serve(
 ) -> None:
     """Answer over HTTP: an OpenAI-compatible API and a chat page, or what predict says."""
     if engine == "vllm-command":
-        print(_call("vllm:command_of_runs", *runs))
+        print(_call("answering.vllm:command_of_runs", *runs))
         return
     if engine == "probe":
-        _call("engine_trial:measure_runs", *runs)
+        _call("answering.engine_trial:measure_runs", *runs)
         engine = None
     said = {"host": host, "port": port, "keys": keys, "audit": audit, "answers.folder": answers}
     flags = [f"serve.{name}={json.dumps(str(value))}" for name, value in said.items() if value is not None]
     changed = {"engine": engine, "key_env": key_env, "settings": [*(settings or []), *flags]}
     for_ourselves = {"before_check": ourselves == "before-check", "without_keys": bool(ourselves)}
-    raise typer.Exit(_call("serving:serve_run", *runs, **changed, **for_ourselves))
+    raise typer.Exit(_call("answering.serving:serve_run", *runs, **changed, **for_ourselves))
 
 
 keys_app = typer.Typer(help="The keys of those who may use a server: who, how much, and until when.")
@@ -278,19 +278,19 @@ def add_key(
 ) -> None:
     """Make a key. It is printed once, and kept as a hash only."""
     limits = {"requests_per_minute": requests_per_minute, "tokens_per_day": tokens_per_day}
-    _call("keys:add", file, name, **limits, scopes=scopes, expires=expires)
+    _call("answering.keys:add", file, name, **limits, scopes=scopes, expires=expires)
 
 
 @keys_app.command("list")
 def list_keys(file: KeysFile = KEYS, as_json: AsJson = False) -> None:
     """Show whose keys there are, what they may do, and what they used today."""
-    _call("keys:show", file, as_json=as_json)
+    _call("answering.keys:show", file, as_json=as_json)
 
 
 @keys_app.command("revoke")
 def revoke_key(name: KeyName, file: KeysFile = KEYS) -> None:
     """Turn a key out; a server that runs refuses it from the next request on."""
-    _call("keys:revoke", file, name)
+    _call("answering.keys:revoke", file, name)
 
 
 feedback_app = typer.Typer(help="What a served model has answered: review it, and make training rows of it.")
@@ -308,18 +308,18 @@ def list_answers(
     as_json: AsJson = False,
 ) -> None:
     """Show what waits for review: what was rated down first, then the newest."""
-    _call("feedback:show", run, answers, answers_key, most=most, as_json=as_json)
+    _call("feedback.verbs:show", run, answers, answers_key, most=most, as_json=as_json)
 
 
 @feedback_app.command("review")
 def review_answers(run: RunPath, answers: AnswersFolder = None, answers_key: AnswersKey = None) -> None:
     """Go through what waits: approve, correct, reject or skip; each decision is kept at once."""
-    _call("feedback_review:review", run, answers, answers_key)
+    _call("feedback.review:review", run, answers, answers_key)
 
 
 def _verdict_verb(name: str, verdict: str, words: str) -> None:
     def verb(run: RunPath, ids: AnswerIds, answers: AnswersFolder = None, answers_key: AnswersKey = None) -> None:
-        _call("feedback:decide", run, ids, verdict, answers=answers, key_file=answers_key)
+        _call("feedback.verbs:decide", run, ids, verdict, answers=answers, key_file=answers_key)
 
     feedback_app.command(name, help=words)(verb)
 
@@ -338,7 +338,7 @@ def correct_answer(
 ) -> None:
     """Say what an answer should have been."""
     where = {"answers": answers, "key_file": answers_key}
-    _call("feedback:decide", run, [answer], "corrected", correction=text, **where)
+    _call("feedback.verbs:decide", run, [answer], "corrected", correction=text, **where)
 
 
 @feedback_app.command("export")
@@ -354,7 +354,7 @@ def export_answers(
 ) -> None:
     """Write what was approved and corrected as training rows."""
     where = {"answers": answers, "key_file": answers_key}
-    _call("feedback:export", run, out, preferences=preferences, as_json=as_json, **where)
+    _call("feedback.verbs:export", run, out, preferences=preferences, as_json=as_json, **where)
 
 
 @feedback_app.command("forget")
@@ -366,7 +366,7 @@ def forget_answers(
     answers_key: AnswersKey = None,
 ) -> None:
     """Take answers out of the log for good."""
-    _call("feedback:forget", run, ids or [], person=person, answers=answers, key_file=answers_key)
+    _call("feedback.verbs:forget", run, ids or [], person=person, answers=answers, key_file=answers_key)
 
 
 @feedback_app.command("new-key")
@@ -374,7 +374,7 @@ def new_answers_key(
     file: Annotated[Path, typer.Argument(help="The file to write.", metavar="FILE")],
 ) -> None:
     """Make the key of a log of answers."""
-    _call("feedback:make_key", file)
+    _call("feedback.verbs:make_key", file)
 
 
 @app.command()
@@ -389,7 +389,7 @@ def chat(
     key_env: FarKey = None,
 ) -> None:
     """Talk to a model in the terminal."""
-    _call("chatting:chat_in_terminal", run, base=base, engine=engine, model=model, key_env=key_env)
+    _call("answering.chatting:chat_in_terminal", run, base=base, engine=engine, model=model, key_env=key_env)
 
 
 @app.command()
@@ -406,7 +406,7 @@ def predict(
 ) -> None:
     """Label texts, write for them, give their vectors, or order them for a query: a JSON line each."""
     options = {"file": file, "every": every, "query": query, "graph": graph, "engine": engine}
-    _call("predicting:predict_with_run", run, text, **options)
+    _call("answering.predicting:predict_with_run", run, text, **options)
 
 
 @app.command()
@@ -418,7 +418,7 @@ def bundle(
     ] = None,
 ) -> None:
     """Put a checked model into one folder that runs with one small engine, and try it there."""
-    print(_call("bundle:bundle_run", run, out=out, weights=weights))
+    print(_call("export.bundle:bundle_run", run, out=out, weights=weights))
 
 
 @app.command("next")
@@ -433,7 +433,7 @@ def continue_text(
 ) -> None:
     """Say how likely continuations of a text are."""
     _call(
-        "continuing:say_what_comes_next",
+        "answering.continuing:say_what_comes_next",
         run,
         text,
         [*(compare or []), *(words or [])],
@@ -460,7 +460,7 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say where a row came from, what each step did to it, and which artefacts hold it."""
-    _call("tracing:why", recipe, row, runs, as_json=as_json)
+    _call("rows.tracing:why", recipe, row, runs, as_json=as_json)
 
 
 @app.command()
@@ -472,7 +472,7 @@ def forget(
     runs: RunsFolder = RUNS,
 ) -> None:
     """Take rows out of the data for good, and say which artefacts still hold them."""
-    _call("tracing:forget", recipe, rows or [], runs, person=person, delete=delete)
+    _call("rows.tracing:forget", recipe, rows or [], runs, person=person, delete=delete)
 
 
 @app.command("runs")

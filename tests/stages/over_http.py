@@ -16,9 +16,9 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.serve.app import build_app
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.answering.serving import served_predictor, served_writers
 from setsail.stages.kinds import predicts
-from setsail.stages.predicting import predict_with_run
-from setsail.stages.serving import served_predictor, served_writers
 
 Post = Callable[[str, dict[str, Any]], httpx.Response]
 

@@ -17,10 +17,10 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.compress.adapter_file import changed_tensors, export_adapter
 from setsail.serve.client import Client
-from setsail.stages.bundle import bundle_run
-from setsail.stages.engines import file_to_serve
+from setsail.stages.answering.engines import file_to_serve
+from setsail.stages.answering.serving import served_apart
+from setsail.stages.export.bundle import bundle_run
 from setsail.stages.kinds import ADAPTER
-from setsail.stages.serving import served_apart
 from setsail.stages.voyage import sail
 
 from .conftest import write_port
@@ -145,6 +145,6 @@ def test_what_needs_a_whole_model_says_so(port: Path) -> None:
 
 
 def test_an_export_that_lost_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("setsail.stages.export.changed_tensors", lambda *_: ["blk.0.attn_q.weight.lora_a"])
+    monkeypatch.setattr("setsail.stages.export.weights.changed_tensors", lambda *_: ["blk.0.attn_q.weight.lora_a"])
     with pytest.raises(CheckRefused, match=r"1 tensors of adapter.gguf are not what was trained, first blk\.0"):
         sail(write_port(tmp_path), ADAPTED, tmp_path / "runs", until="export", log=Log(quiet=True))

@@ -13,7 +13,7 @@ from setsail.base.artifact import open_artifact
 from setsail.base.errors import ArtifactError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
-from setsail.stages.bundle import bundle_run
+from setsail.stages.export.bundle import bundle_run
 from setsail.stages.voyage import sail
 
 from .conftest import write_port, write_stories, write_tickets

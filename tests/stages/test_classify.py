@@ -28,12 +28,12 @@ from setsail.data.row import read_rows
 from setsail.models.plain_reader import load_plain
 from setsail.serve.client import Client, ClientError
 from setsail.serve.keys import add_key
-from setsail.stages import training
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.answering.serving import read_run, serve_after_voyage, serve_run, served_apart
 from setsail.stages.beginning import begin
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.predicting import predict_with_run
-from setsail.stages.read_check import check_folder
-from setsail.stages.serving import read_run, serve_after_voyage, serve_run, served_apart
+from setsail.stages.checks.reader import check_folder
+from setsail.stages.learn import training
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.voyage import sail
 
 from .chat_server import ChatServer

@@ -12,7 +12,7 @@ from setsail.base.errors import CheckRefused, ModelError
 from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
-from setsail.stages.serving import served_writers
+from setsail.stages.answering.serving import served_writers
 from setsail.stages.voyage import sail
 
 from .conftest import write_port

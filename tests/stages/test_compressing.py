@@ -12,7 +12,7 @@ from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.compress.export import verify_single_rounding
 from setsail.evaluate.evaluation import read_evaluation
-from setsail.stages.compressing import CHOICE, compress_run
+from setsail.stages.export.compressing import CHOICE, compress_run
 from setsail.stages.voyage import sail
 
 from .conftest import write_port, write_tickets

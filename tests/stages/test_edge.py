@@ -20,7 +20,7 @@ from setsail.models.load import save_model
 from setsail.models.onnx_model import OnnxSettings, load_onnx
 from setsail.models.reader import limit_length, new_reader
 from setsail.models.words import build_words
-from setsail.stages.onnx_predictors import predictor_of
+from setsail.stages.answering.onnx_predictors import predictor_of
 from setsail.tasks.prediction import question_of
 
 CONTEXT = 24

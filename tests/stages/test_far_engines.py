@@ -26,14 +26,14 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.engine.batch import Completion
 from setsail.engine.contract import Special
-from setsail.stages import chatting, engine_trial
-from setsail.stages.engine_speeds import FILE, KIND, Speed
-from setsail.stages.engine_trial import measure_runs
-from setsail.stages.engines import all_answered, file_to_serve, with_engine
-from setsail.stages.evaluating import evaluate_run
+from setsail.stages.answering import chatting, engine_trial
+from setsail.stages.answering.engine_speeds import FILE, KIND, Speed
+from setsail.stages.answering.engine_trial import measure_runs
+from setsail.stages.answering.engines import all_answered, file_to_serve, with_engine
+from setsail.stages.answering.serving import served_apart
+from setsail.stages.answering.vllm import command_of_runs
 from setsail.stages.kinds import tokenizer_of
-from setsail.stages.serving import served_apart
-from setsail.stages.vllm import command_of_runs
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.voyage import sail
 
 from .conftest import write_port

@@ -20,8 +20,8 @@ from setsail.serve.feedback.folder import Folder
 from setsail.serve.feedback.key import AnswersKey
 from setsail.serve.feedback.record import Answered, Decided, Json, Rated, as_json
 from setsail.serve.feedback.standing import Review, review_of
-from setsail.stages.answers import mask_of, masked
-from setsail.stages.feedback_rows import ORIGIN, as_correction, row_of, rows_of
+from setsail.stages.feedback.log import mask_of, masked
+from setsail.stages.feedback.rows import ORIGIN, as_correction, row_of, rows_of
 from setsail.stages.voyage import sail
 
 KEY = AnswersKey(bytes(range(32)))

@@ -23,9 +23,9 @@ from setsail.serve.app import build_app
 from setsail.serve.feedback.folder import Account, Folder
 from setsail.serve.feedback.key import answers_key, new_key
 from setsail.serve.feedback.record import Answered, as_json
-from setsail.stages import feedback
-from setsail.stages.answers import open_log, settings_of
-from setsail.stages.feedback_review import review
+from setsail.stages.feedback import verbs
+from setsail.stages.feedback.log import open_log, settings_of
+from setsail.stages.feedback.review import review
 from setsail.stages.voyage import sail
 
 RUN = Path("runs/support")
@@ -87,7 +87,7 @@ def says(*lines: str) -> Callable[[str], str]:
 
 def shown(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     capsys.readouterr()
-    feedback.show(RUN, None, None, as_json=True)
+    verbs.show(RUN, None, None, as_json=True)
     return json.loads(capsys.readouterr().out)
 
 
@@ -111,12 +111,12 @@ def test_from_a_question_to_a_row_that_is_learned(here: Path, capsys: pytest.Cap
     assert first["id"] == ids[0] and first["rated"]["correction"] == "按住按钮 [EMAIL_1]"
     masked = next(each for each in told["answers"] if each["id"] == ids[1])
     assert masked["asked"]["messages"][0]["content"] == "Mail [EMAIL_1], please"
-    feedback.decide(RUN, [ids[0]], "corrected")
-    feedback.decide(RUN, [ids[1]], "rejected")
-    feedback.decide(RUN, ids[2:23], "approved")
-    feedback.decide(RUN, [ids[23][-8:]], "corrected", correction="长按十秒钟")
+    verbs.decide(RUN, [ids[0]], "corrected")
+    verbs.decide(RUN, [ids[1]], "rejected")
+    verbs.decide(RUN, ids[2:23], "approved")
+    verbs.decide(RUN, [ids[23][-8:]], "corrected", correction="长按十秒钟")
     capsys.readouterr()
-    feedback.export(RUN, Path("rows.jsonl"), as_json=True)
+    verbs.export(RUN, Path("rows.jsonl"), as_json=True)
     caught = capsys.readouterr()
     assert json.loads(caught.out) == {
         "file": "rows.jsonl",
@@ -134,7 +134,7 @@ def test_from_a_question_to_a_row_that_is_learned(here: Path, capsys: pytest.Cap
     answers = [row.messages[-1]["content"] for row in rows]
     assert "按住按钮 [EMAIL_1]" in answers and "长按十秒钟" in answers
     capsys.readouterr()
-    feedback.export(RUN, Path("pairs.jsonl"), preferences=True)
+    verbs.export(RUN, Path("pairs.jsonl"), preferences=True)
     assert "review more" in capsys.readouterr().err
     pairs = [json.loads(line) for line in Path("pairs.jsonl").read_text("utf-8").splitlines()]
     assert [pair["chosen"][0]["content"] for pair in pairs] == ["按住按钮 [EMAIL_1]", "长按十秒钟"]
@@ -157,7 +157,7 @@ def test_a_review_is_left_and_gone_on_with(
     review(RUN, ask=says("e", "u"))
     caught = capsys.readouterr()
     assert "the editor ended with 1" in caught.err and "nothing decided; 1 wait" in caught.err
-    feedback.export(RUN, Path("rows.jsonl"))
+    verbs.export(RUN, Path("rows.jsonl"))
     rows = {row["answer_id"]: row for row in map(json.loads, Path("rows.jsonl").read_text("utf-8").splitlines())}
     assert rows[ids[4]]["review"] == "approved" and rows[ids[3]]["messages"][-1]["content"] == "丁"
     assert rows[ids[0]]["messages"][-1]["content"] == "a\x1b[31m 改" and len(rows) == 3
@@ -169,7 +169,7 @@ def test_what_is_over_goes_with_its_decisions(here: Path, capsys: pytest.Capture
     keep(("Old?", "old"), days_ago=31)
     recent = keep(("New?", "new"), days_ago=30)
     assert len(folder().files()) == 2
-    feedback.decide(RUN, recent, "approved")
+    verbs.decide(RUN, recent, "approved")
     told = shown(capsys)
     assert (told["approved"], told["waiting"]) == (1, 0) and len(folder().files()) == 2
 
@@ -177,20 +177,20 @@ def test_what_is_over_goes_with_its_decisions(here: Path, capsys: pytest.Capture
 def test_a_person_is_forgotten_in_all_that_was_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ids = keep(("I am Ann Miller", "Hello Ann"), ("Who?", "ANN  miller"), ("And?", "Nobody"), ("Other", "x"))
     keep(("I am Ann-Miller", "Hello"), model="base")
-    feedback.decide(RUN, [ids[0], ids[2]], "approved")
-    feedback.decide(RUN, [ids[3]], "corrected", correction="Ask ann miller")
+    verbs.decide(RUN, [ids[0], ids[2]], "approved")
+    verbs.decide(RUN, [ids[3]], "corrected", correction="Ask ann miller")
     capsys.readouterr()
-    feedback.forget(RUN, [], person="Ann Miller")
+    verbs.forget(RUN, [], person="Ann Miller")
     caught = capsys.readouterr()
     assert caught.out == "deleted  4 answers, 6 records with what was said of them\n"
     assert "hold them until they are exported again" in caught.err
     told = shown(capsys)
     assert (told["approved"], told["waiting"], told["of_other_models"], told["without_answer"]) == (1, 0, 0, 0)
-    feedback.forget(RUN, [ids[2]])
+    verbs.forget(RUN, [ids[2]])
     assert shown(capsys)["log"]["num_records"] == 0
     for names, person, words in (([], None, "nothing to forget"), ([], " ", "is empty"), (["chatcmpl-x"], None, "no")):
         with pytest.raises(UserError, match=words):
-            feedback.forget(RUN, names, person=person)
+            verbs.forget(RUN, names, person=person)
 
 
 def test_after_a_new_key_old_answers_are_counted_and_cannot_be_searched(
@@ -198,16 +198,16 @@ def test_after_a_new_key_old_answers_are_counted_and_cannot_be_searched(
 ) -> None:
     keep(("Old?", "old"))
     Path("answers.key").rename("old.key")
-    feedback.make_key(Path("answers.key"))
+    verbs.make_key(Path("answers.key"))
     keep(("New?", "new"))
     told = shown(capsys)
     assert told["waiting"] == 1 and told["log"]["num_under_another_key"] == 1
-    feedback.show(RUN, None, None, as_json=False)
+    verbs.show(RUN, None, None, as_json=False)
     assert "1 files need another key" in capsys.readouterr().err
     with pytest.raises(CheckRefused, match="1 files of the log could not be searched"):
-        feedback.forget(RUN, [], person="Old?")
+        verbs.forget(RUN, [], person="Old?")
     with pytest.raises(CheckRefused):
-        feedback.forget(RUN, [], person="Old?", key_file=Path("old.key"))
+        verbs.forget(RUN, [], person="Old?", key_file=Path("old.key"))
     assert [path.stat().st_size for path in folder().files()] and len(folder().files()) == 1
     account = Account()
     assert len(list(folder().records(account))) == 1 and account.num_under_another_key == 0
@@ -216,28 +216,28 @@ def test_after_a_new_key_old_answers_are_counted_and_cannot_be_searched(
 def test_what_cannot_be_done_is_said(here: Path, tmp_path: Path) -> None:
     ids = keep(("A?", "a"), ("B?", "b"))
     with pytest.raises(UserError, match="there is no row to write"):
-        feedback.export(RUN, Path("rows.jsonl"))
-    feedback.decide(RUN, ids, "approved")
+        verbs.export(RUN, Path("rows.jsonl"))
+    verbs.decide(RUN, ids, "approved")
     Path("mine.jsonl").write_text('{"text": "mine"}\n')
     for out, words in (("mine.jsonl", "not exported"), ("rows.csv", "as .jsonl"), ("no/rows.jsonl", "no such folder")):
         with pytest.raises(UserError, match=words):
-            feedback.export(RUN, Path(out))
-    feedback.export(RUN, Path("rows.jsonl"))
-    feedback.export(RUN, Path("rows.jsonl"))
+            verbs.export(RUN, Path(out))
+    verbs.export(RUN, Path("rows.jsonl"))
+    verbs.export(RUN, Path("rows.jsonl"))
     with pytest.raises(UserError, match="as it is: no answer"):
-        feedback.decide(RUN, [*ids, *keep(("Empty?", ""))], "approved")
+        verbs.decide(RUN, [*ids, *keep(("Empty?", ""))], "approved")
     with pytest.raises(UserError, match="the client sent none"):
-        feedback.decide(RUN, ids[:1], "corrected")
+        verbs.decide(RUN, ids[:1], "corrected")
     with pytest.raises(UserError, match='3 answers are called "chatcmpl"'):
-        feedback.decide(RUN, ["chatcmpl"], "approved")
+        verbs.decide(RUN, ["chatcmpl"], "approved")
     with pytest.raises(UserError, match="there is no such run"):
-        feedback.export(Path("runs/none"), Path("rows.jsonl"))
+        verbs.export(Path("runs/none"), Path("rows.jsonl"))
     with pytest.raises(UserError, match="there is no log of answers"):
-        feedback.show(RUN, Path("elsewhere"), None, as_json=False)
+        verbs.show(RUN, Path("elsewhere"), None, as_json=False)
     (RUN / "recipe.yaml").write_text("name: support\ndata: {source: rows.jsonl}\n")
     with pytest.raises(UserError, match="keeps no answers"):
-        feedback.show(RUN, None, None, as_json=False)
-    feedback.show(RUN, Path("answers"), Path("answers.key"), as_json=False)
+        verbs.show(RUN, None, None, as_json=False)
+    verbs.show(RUN, Path("answers"), Path("answers.key"), as_json=False)
 
 
 def test_settings_of_the_recipe_and_of_the_command_line() -> None:

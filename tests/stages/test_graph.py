@@ -13,7 +13,7 @@ import pytest
 import rdflib
 
 from setsail.base.errors import SystemRefusal
-from setsail.stages.graph import NAMES, RELATIONS, Triple, gathered, libraries, write_graph
+from setsail.stages.answering.graph import NAMES, RELATIONS, Triple, gathered, libraries, write_graph
 
 TRIPLES = [
     Triple("江泽民", "出生于", "扬州"),

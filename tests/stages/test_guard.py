@@ -19,12 +19,12 @@ from setsail.base.run import Run
 from setsail.cli import guarded
 from setsail.evaluate.battery.items import SKILLS
 from setsail.evaluate.evaluation import read_evaluation
-from setsail.stages.base import make_base
-from setsail.stages.data import make_data
-from setsail.stages.evaluate import Forms, make_evaluation
-from setsail.stages.exam import Exam
-from setsail.stages.export import make_gguf
-from setsail.stages.guard import refuse_forgetting
+from setsail.stages.export.weights import make_gguf
+from setsail.stages.rows.base import make_base
+from setsail.stages.rows.data import make_data
+from setsail.stages.scores.exam import Exam
+from setsail.stages.scores.guard import refuse_forgetting
+from setsail.stages.scores.writer import Forms, make_evaluation
 from setsail.stages.stage import Voyage
 from setsail.stages.voyage import sail
 

@@ -14,9 +14,9 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.models.load import load_model
-from setsail.stages.data import read_rows
-from setsail.stages.examples import row_nats
-from setsail.stages.objectives import lesson_of
+from setsail.stages.lessons.examples import row_nats
+from setsail.stages.lessons.objectives import lesson_of
+from setsail.stages.rows.data import read_rows
 from setsail.stages.voyage import sail
 from setsail.tokens.tokenizer import load
 

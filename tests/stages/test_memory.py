@@ -21,8 +21,8 @@ import json, sys
 from pathlib import Path
 
 from setsail.base.recipe import Recipe
-from setsail.stages.objectives import lesson_of
-from setsail.stages.training import plan_steps
+from setsail.stages.lessons.objectives import lesson_of
+from setsail.stages.learn.training import plan_steps
 from setsail.tokens.store import open_store
 
 

@@ -21,8 +21,8 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data.row import Row, read_rows
-from setsail.stages.data import make_data
-from setsail.stages.mixing import MARK, make_mix, num_to_mix_in
+from setsail.stages.rows.data import make_data
+from setsail.stages.rows.mixing import MARK, make_mix, num_to_mix_in
 from setsail.stages.stage import Voyage
 from setsail.stages.voyage import sail
 from setsail.tokens.store import open_store

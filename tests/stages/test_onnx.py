@@ -20,11 +20,11 @@ from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.compress.onnx_export import quantise
 from setsail.models.onnx_model import load_onnx, read_settings
-from setsail.stages import read_check, search_check
-from setsail.stages.bundle import bundle_run
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.onnx_predictors import predictor_of
-from setsail.stages.predicting import predict_with_run
+from setsail.stages.answering.onnx_predictors import predictor_of
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.checks import reader, search
+from setsail.stages.export.bundle import bundle_run
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.voyage import sail
 from setsail.tasks.prediction import question_of
 
@@ -170,7 +170,7 @@ def test_no_torch_is_imported_on_the_way(port: tuple[str, Path]) -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
         "from pathlib import Path\n"
-        "from setsail.stages.predicting import predict_with_run\n"
+        "from setsail.stages.answering.predicting import predict_with_run\n"
         "predict_with_run(Path(sys.argv[1]), sys.argv[2], engine='onnx', query=sys.argv[3] or None)\n"
     )
     query = options(name).get("query", "")
@@ -196,7 +196,7 @@ def test_a_file_of_another_model_is_refused_by_its_name(port: tuple[str, Path], 
     largest.CopyFrom(onnx.numpy_helper.from_array(values + noise, largest.name))
     onnx.save_model(file, str(path))
     quantise(path, broken / "model-int8.onnx")
-    check = search_check if name in ("find", "order") else read_check
+    check = search if name in ("find", "order") else reader
     verdict = check.check_exported(artifact(run, "finetune"), Artifact(broken, made.manifest))
     assert verdict.breach is not None and verdict.breach.stage == "onnx f32, 1 at once"
     assert any("int8" in each.stage and not each.passed for each in verdict.findings)

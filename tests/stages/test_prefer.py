@@ -16,8 +16,8 @@ from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.prediction import read_predictions
 from setsail.models.load import load_model
-from setsail.stages import preferring
-from setsail.stages.preferring import VALIDATION, margins_of
+from setsail.stages.lessons import preferring
+from setsail.stages.lessons.preferring import VALIDATION, margins_of
 from setsail.stages.voyage import sail
 from setsail.tokens.store import FILES, HEADER, open_store
 from setsail.train.journal import read_journal

@@ -13,7 +13,7 @@ from setsail.base.errors import CheckRefused, ModelError
 from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.models.load import load_model
-from setsail.stages.pruning import RECORD
+from setsail.stages.learn.pruning import RECORD
 from setsail.stages.voyage import sail
 
 from .conftest import write_port, write_stories, write_tickets

@@ -17,10 +17,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from setsail.base.errors import RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.predicting import predict_with_run
-from setsail.stages.serving import read_run
-from setsail.stages.tuning import tune
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.answering.serving import read_run
+from setsail.stages.scores.evaluating import evaluate_run
+from setsail.stages.search.tuning import tune
 from setsail.stages.voyage import sail
 
 from .over_http import over_http, predictions, printed

@@ -19,14 +19,14 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.models.load import load_model
-from setsail.stages import restoration
-from setsail.stages.chatting import chat_in_terminal
+from setsail.stages.answering.chatting import chat_in_terminal
+from setsail.stages.answering.serving import serve_after_voyage, serve_run
 from setsail.stages.checked import finished_model
-from setsail.stages.data import read_parts
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.examples import examples_of, nats_of
-from setsail.stages.objectives import lesson_of
-from setsail.stages.serving import serve_after_voyage, serve_run
+from setsail.stages.lessons.examples import examples_of, nats_of
+from setsail.stages.lessons.objectives import lesson_of
+from setsail.stages.rows.data import read_parts
+from setsail.stages.scores import restoration
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.stage import Voyage
 from setsail.stages.voyage import sail
 from setsail.tokens.tokenizer import load

@@ -22,11 +22,11 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data.pairs import query_of, text_of
 from setsail.data.row import read_rows
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.answering.serving import read_run
 from setsail.stages.beginning import begin
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.predicting import predict_with_run
-from setsail.stages.search_check import check_folder
-from setsail.stages.serving import read_run
+from setsail.stages.checks.search import check_folder
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.voyage import sail
 
 from .over_http import over_http, predictions, printed

@@ -19,11 +19,11 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data.row import read_rows
 from setsail.evaluate.evaluation import Evaluation, read_evaluation
-from setsail.stages.chatting import chat_in_terminal
-from setsail.stages.evaluating import evaluate_run
-from setsail.stages.pair_check import check_saved
-from setsail.stages.predicting import predict_with_run
-from setsail.stages.serving import serve_run
+from setsail.stages.answering.chatting import chat_in_terminal
+from setsail.stages.answering.predicting import predict_with_run
+from setsail.stages.answering.serving import serve_run
+from setsail.stages.checks.pairs import check_saved
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.stage import Voyage
 from setsail.stages.voyage import sail
 

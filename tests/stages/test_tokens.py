@@ -22,8 +22,8 @@ from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.data import row as row_file
 from setsail.data.row import Row, num_row_groups, write_rows
-from setsail.stages.tokenise import ACCOUNT, Account, Rendering, examples_from
-from setsail.stages.tokens import account_of
+from setsail.stages.rows.tokenise import ACCOUNT, Account, Rendering, examples_from
+from setsail.stages.rows.tokens import account_of
 from setsail.tokens.pack import Example
 from setsail.tokens.store import FILES, HEADER, open_store
 

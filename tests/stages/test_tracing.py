@@ -10,7 +10,7 @@ import pytest
 from setsail.base.errors import UserError
 from setsail.base.log import Log
 from setsail.data.row import read_drops, read_rows
-from setsail.stages.tracing import forget, why
+from setsail.stages.rows.tracing import forget, why
 from setsail.stages.voyage import sail
 
 

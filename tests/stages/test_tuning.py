@@ -21,9 +21,9 @@ from setsail.base.log import Log
 from setsail.base.recipe_file import LoadedRecipe, load_recipe
 from setsail.base.run import Run
 from setsail.stages.moved import moved
-from setsail.stages.trying import TRIALS, Trying
-from setsail.stages.tuning import tune
-from setsail.stages.tuning_space import known_settings, own_settings, recipe_with, space_of
+from setsail.stages.search.space import known_settings, own_settings, recipe_with, space_of
+from setsail.stages.search.trial import TRIALS, Trying
+from setsail.stages.search.tuning import tune
 from setsail.stages.voyage import sail
 from setsail.tune.space import Choices, Range
 from setsail.tune.trial import Forecast, Watch

@@ -20,10 +20,10 @@ from setsail.base.errors import CheckRefused, DataError, RecipeError, UserError
 from setsail.base.log import Log
 from setsail.base.run import Run
 from setsail.evaluate.evaluation import read_evaluation
-from setsail.stages.continuing import say_what_comes_next
-from setsail.stages.evaluating import evaluate_run
+from setsail.stages.answering.continuing import say_what_comes_next
+from setsail.stages.answering.serving import refuse_unchecked
 from setsail.stages.listing import list_runs
-from setsail.stages.serving import refuse_unchecked
+from setsail.stages.scores.evaluating import evaluate_run
 from setsail.stages.voyage import sail
 
 from .conftest import write_port, write_stories
@@ -130,7 +130,7 @@ def test_a_changed_key_rebuilds_only_what_depends_on_it(port: Path) -> None:
 
 def test_the_command_serves_what_it_made(port: Path) -> None:
     from setsail.serve.client import Client
-    from setsail.stages.serving import served_apart
+    from setsail.stages.answering.serving import served_apart
 
     with served_apart(port / "runs" / "toy") as address, Client(address) as client:
         client.wait_until_ready()
@@ -147,7 +147,7 @@ def test_the_command_serves_what_it_made(port: Path) -> None:
 def test_serving_and_chatting_wait_for_no_torch() -> None:
     names = ("torch", "transformers", "scipy", "sklearn")
     hidden = f"import sys; sys.modules.update(dict.fromkeys({names}))"
-    code = f"{hidden}\nimport setsail.stages.serving, setsail.stages.chatting"
+    code = f"{hidden}\nimport setsail.stages.answering.serving, setsail.stages.answering.chatting"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

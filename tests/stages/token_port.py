@@ -19,8 +19,8 @@ from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.data import row as row_file
 from setsail.data.row import Row, write_rows
+from setsail.stages.rows.tokens import make_tokens
 from setsail.stages.stage import Voyage
-from setsail.stages.tokens import make_tokens
 from setsail.tokens.store import FORMAT_VERSION
 from setsail.tokens.tokenizer import Tokenizer, load
 

@@ -1,6 +1,6 @@
 """What a recipe may say of the search for a better one: how long, how many at once, and what is tried.
 
-Which settings there are to try is said by the task and lives with the stage that searches (`stages/tuning_space.py`).
+Which settings there are to try is said by the task and lives with the stage that searches (`stages/search/space.py`).
 """
 
 from __future__ import annotations

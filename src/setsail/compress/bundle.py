@@ -2,7 +2,7 @@
 
 The program (`edge/*.py`) is copied as it stands. `Trial` runs it in a fresh process in which torch, transformers and
 setsail cannot be imported, so that what a bundle needs is what it says. What does not live here: which run a bundle is
-made of, and what its model should say (`stages/bundle.py`).
+made of, and what its model should say (`stages/export/bundle.py`).
 """
 
 from __future__ import annotations

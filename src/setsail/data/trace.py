@@ -1,7 +1,7 @@
 """One row's way: the record that it was, what each step did to it, and where it stands now; and rows about a person.
 
 Nothing is noted on the way for this: steps depend on nothing but the text, so that a row's way can be walked again.
-What does not live here: which artefacts were made from a row (`stages/tracing.py`).
+What does not live here: which artefacts were made from a row (`stages/rows/tracing.py`).
 """
 
 from __future__ import annotations

@@ -20,13 +20,13 @@ from setsail.data.row import iterate_rows
 from setsail.evaluate.evaluation import read_evaluation
 from setsail.evaluate.report import facts
 from setsail.evaluate.report.build import build as build_report
-from setsail.stages.check import RESULT
-from setsail.stages.examples import SCORING, examples_of, runs_of
+from setsail.stages.checks.writer import RESULT
 from setsail.stages.kinds import kind_of_base, tokenizer_of
-from setsail.stages.mixing import ACCOUNT, MixAccount, explain
-from setsail.stages.reading import lesson_on
+from setsail.stages.learn.training import SAMPLES
+from setsail.stages.lessons.examples import SCORING, examples_of, runs_of
+from setsail.stages.lessons.reading import lesson_on
+from setsail.stages.rows.mixing import ACCOUNT, MixAccount, explain
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.stages.training import SAMPLES
 from setsail.train.journal import read_journal
 
 NUM_SHOWN = 3

@@ -17,28 +17,29 @@ from setsail.base.recipe_pairs import WRITING_TASKS
 from setsail.base.run import Run
 from setsail.base.yaml_file import dump_yaml
 from setsail.data.page.build import PAGE
-from setsail.stages import check, restoration
-from setsail.stages.base import make_base, needs_tokenizer
-from setsail.stages.candidates import rows_to_rank
-from setsail.stages.data import make_data
-from setsail.stages.engine_trial import make_speeds
-from setsail.stages.evaluating import evaluation_of
-from setsail.stages.exam import Exam
-from setsail.stages.export import make_adapter, make_gguf, make_merged, refuse_unfit_weights
-from setsail.stages.following import follow_voyage
-from setsail.stages.guard import refuse_forgetting, refuse_without_questions
+from setsail.stages.answering.engine_trial import make_speeds
+from setsail.stages.checks import writer as writer_check
+from setsail.stages.checks.pairs import make_pair_check
+from setsail.stages.checks.reader import make_read_check
+from setsail.stages.checks.search import make_search_check
+from setsail.stages.export.onnx import make_onnx
+from setsail.stages.export.weights import make_adapter, make_gguf, make_merged, refuse_unfit_weights
 from setsail.stages.kinds import kind_of_base, refuse_to_write_text
-from setsail.stages.mixing import make_mix
-from setsail.stages.onnx import make_onnx
-from setsail.stages.pair_check import make_pair_check
-from setsail.stages.precision import MIXED, make_precision
-from setsail.stages.pruning import pruned
-from setsail.stages.read_check import make_read_check
+from setsail.stages.learn.following import follow_voyage
+from setsail.stages.learn.precision import MIXED, make_precision
+from setsail.stages.learn.pruning import pruned
+from setsail.stages.learn.training import make_training
 from setsail.stages.report import how_to_load, make_report
-from setsail.stages.search_check import make_search_check
+from setsail.stages.rows.base import make_base, needs_tokenizer
+from setsail.stages.rows.data import make_data
+from setsail.stages.rows.mixing import make_mix
+from setsail.stages.rows.tokenizer import make_tokenizer
+from setsail.stages.scores import restoration
+from setsail.stages.scores.candidates import rows_to_rank
+from setsail.stages.scores.evaluating import evaluation_of
+from setsail.stages.scores.exam import Exam
+from setsail.stages.scores.guard import refuse_forgetting, refuse_without_questions
 from setsail.stages.stage import Voyage
-from setsail.stages.tokenizer import make_tokenizer
-from setsail.stages.training import make_training
 from setsail.train.parallel import World, joined
 
 # A verb to the stage with which it is done.
@@ -152,8 +153,8 @@ def _sail(voyage: Voyage, until: str) -> dict[str, Artifact]:
         made["evaluate"] = evaluation_of(voyage, made, Exam(made["data"]))
         refuse_forgetting(voyage, made["evaluate"])
     if until in ("check", "report"):
-        forms = check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
-        made["check"] = check.make_check(voyage, forms)
+        forms = writer_check.Forms(base=made["base"], trained=trained, merged=made["merged"], served=made["gguf"])
+        made["check"] = writer_check.make_check(voyage, forms)
     if until == "report":
         made["report"] = make_report(voyage, made)
     return made

@@ -1,7 +1,7 @@
 """A prediction: what is asked of a saved model, what it answers, and the line that is said of it.
 
-What does not live here: the models themselves (`stages/predictors.py`), files and sockets. The invariant: the command
-and the server take their lines from `lines_of`, so that both say the same.
+What does not live here: the models themselves (`stages/answering/predictors.py`), files and sockets. The invariant: the
+command and the server take their lines from `lines_of`, so that both say the same.
 """
 
 from __future__ import annotations

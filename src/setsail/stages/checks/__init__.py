@@ -1,0 +1,1 @@
+"""The faithfulness stages: what was trained against every form that is served."""

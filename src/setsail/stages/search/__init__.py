@@ -1,0 +1,1 @@
+"""`setsail tune`: the search for a better recipe."""
