@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from setsail.base.recipe import Serve
+from setsail.serve.app import build_app
+from setsail.serve.feedback.folder import Account, Folder
+from setsail.serve.feedback.key import AnswersKey
+from setsail.serve.feedback.log import AnswerLog
+from setsail.serve.feedback.record import Answered, Rated, from_json
 
-from .conftest import LEAD, Running, StartServer
+from .conftest import LEAD, Running, StartServer, listening
 
 PAGE = Path(str(files("setsail.serve"))) / "page"
 
@@ -154,6 +160,40 @@ def test_base_and_tuned_answer_side_by_side_at_the_same_time(start_server: Start
     assert left["x"] + left["width"] <= right["x"] and abs(left["y"] - right["y"]) < 2
     page.reload()
     expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
+
+
+@pytest.mark.slow
+def test_an_answer_is_rated_where_answers_are_kept(start_server: StartServer, open_page: Any, tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "answers", AnswersKey(bytes(32)))
+    log = AnswerLog(folder, days=30, mask=lambda it: it, log=str)
+    server = start_server()
+    served = {name: model.served for name, model in server.service.models.items()}
+    with listening(build_app(served, Serve(), api_key_sha256=None, log=str, answers=log)) as url:
+        page = open_page(replace(server, url=url))
+        expect(page.get_by_text("Questions and answers are kept on this server")).to_be_visible()
+        ask(page, "answer")
+        good, bad = (page.get_by_role("button", name=name) for name in ("A good answer", "A bad answer"))
+        for pressed, other in ((good, bad), (bad, good)):
+            pressed.click()
+            expect(pressed).to_have_attribute("aria-pressed", "true")
+            expect(other).to_have_attribute("aria-pressed", "false")
+        log.close()
+        good.click()
+        expect(page.get_by_role("button", name="This could not be kept")).to_be_visible()
+        expect(bad).to_have_attribute("aria-pressed", "true")
+    records = [from_json(value) for _, value in folder.records(Account())]
+    rated = [record for record in records if isinstance(record, Rated)]
+    assert [record.rating for record in rated] == ["up", "down"]
+    assert {record.id for record in rated} == {record.id for record in records if isinstance(record, Answered)}
+
+
+@pytest.mark.slow
+def test_where_no_answers_are_kept_there_is_nothing_to_rate(start_server: StartServer, open_page: Any) -> None:
+    page = open_page(start_server())
+    ask(page, "answer")
+    expect(page.get_by_role("button", name="Copy the answer")).to_be_visible()
+    expect(page.get_by_role("button", name="A good answer")).to_have_count(0)
+    expect(page.get_by_text("Questions and answers are kept")).to_be_hidden()
 
 
 @pytest.mark.slow

@@ -19,9 +19,11 @@ import httpx
 import pytest
 from engine import far_server
 from engine.test_vllm import called, gone, put_on_path, wait_until
+from models import toy_model
 
-from setsail.base.errors import SystemRefusal, UserError
+from setsail.base.errors import CheckRefused, SystemRefusal, UserError
 from setsail.base.log import Log
+from setsail.base.recipe import Recipe
 from setsail.base.recipe_file import load_recipe
 from setsail.base.run import Run
 from setsail.engine.batch import Completion
@@ -29,7 +31,8 @@ from setsail.engine.contract import Special
 from setsail.stages.answering import chatting, engine_trial
 from setsail.stages.answering.engine_speeds import FILE, KIND, Speed
 from setsail.stages.answering.engine_trial import measure_runs
-from setsail.stages.answering.engines import all_answered, file_to_serve, with_engine
+from setsail.stages.answering.engines import all_answered, file_to_serve, open_process, with_engine
+from setsail.stages.answering.first_look import look_first
 from setsail.stages.answering.serving import served_apart
 from setsail.stages.answering.vllm import command_of_runs
 from setsail.stages.kinds import tokenizer_of
@@ -90,8 +93,32 @@ def test_the_same_answer_comes_from_another_server(run: Path, monkeypatch: pytes
             assert "127.0.0.1" not in listed and "base" not in listed  # where it is computed is nobody's business
             words = said.read_text()
             assert "it reads our token ids, and gives back its own" in words
+            assert "toy: a first look at 4 held-out prompts: first-token KL, mean " in words
             assert "was checked as openvino answers" in words or "was checked as llamacpp answers" in words
             assert KEY not in words + far_words.read_text()
+
+
+def test_a_server_that_was_given_other_weights_is_told_and_refused_where_it_was_checked(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    toy_model.write_folder(tmp_path / "other", seed=7)
+    path = write_port(tmp_path)
+    settings = ["base=other", "finetune.learning_rate=1e-9", "export.weights=[q8_0]"]
+    sail(path, settings, tmp_path / "runs", until="check", log=Log(quiet=True))
+    with served_apart(tmp_path / "runs" / "toy") as another, served_apart(run) as same:
+        there = [with_engine(recipe_of(run), url)[0] for url in (another, same)]
+        look_first_at(run, there[0])
+        assert "! toy: the server answers as another model would: " in capfd.readouterr().err
+        look_first_at(run, there[1], known=True)
+        assert "toy: a first look at 4 held-out prompts: first-token KL, mean " in capfd.readouterr().err
+        with pytest.raises(CheckRefused, match="the server no longer answers as this run was trained: "):
+            look_first_at(run, there[0], known=True)
+
+
+def look_first_at(run: Path, recipe: Recipe, *, known: bool = False) -> None:
+    gguf = Run(run).artifact("gguf")
+    with open_process(file_to_serve(gguf, recipe), recipe) as process:
+        look_first(Run(run), recipe, process, tokenizer_of(gguf), Log(), known=known)
 
 
 def test_a_server_that_dies_is_told_and_not_ready(run: Path) -> None:

@@ -17,6 +17,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from setsail.base.errors import CheckRefused
 
+NUM_FIRST = 64  # tokens of the first distribution that are kept: all but a sliver of the mass
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -85,9 +87,10 @@ LIMITS: dict[str, Limits] = {
     "q8_0": Limits(0.05, 0.3, 0.50, 0.03, 6.0, 0.50),
     "q4_0": Limits(1.0, 4.0, 0.05, 0.30, 12.0, 0.10),
 }
+COARSEST = "q4_0"
 LIMITS["f16"] = LIMITS["bf16"]
-LIMITS["q4_k"] = LIMITS["q4_0"]
-LIMITS["mixed"] = LIMITS["q4_0"]  # as coarse as its coarsest layer; how much it costs in all was measured
+LIMITS["q4_k"] = LIMITS[COARSEST]
+LIMITS["mixed"] = LIMITS[COARSEST]  # as coarse as its coarsest layer; how much it costs in all was measured
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,13 @@ def compare_stage(probes: Sequence[Probe], trainer: Observation, stage: Observat
     return findings
 
 
+def compare_roughly(trainer: Observation, stage: Observation) -> list[Finding]:
+    """What a few prompts tell of a stage whose precision is not known: whether it is another model."""
+    limits = LIMITS[COARSEST]
+    shared = _at_least(stage, "greedy text, shared prefix", _shared_prefix(trainer, stage), limits.agreement)
+    return [*_distributions(trainer, stage, limits), shared]
+
+
 def compare_restoration(probes: Sequence[Probe], trainer: Observation, stage: Observation) -> list[Finding]:
     """Every comparison of one stage with the trainer, of models that restore hidden text instead of answering.
 
@@ -218,18 +228,24 @@ def _distributions(trainer: Observation, stage: Observation, limits: Limits) -> 
 
 def _texts(probes: Sequence[Probe], trainer: Observation, stage: Observation, limits: Limits) -> list[Finding]:
     pairs = list(zip(trainer.answers, stage.answers, strict=True))
+    alike = sum(expected.stopped == answer.stopped for expected, answer in pairs) / len(pairs)
+    score = abs(chrf(probes, stage) - chrf(probes, trainer))
+    return [
+        _at_least(stage, "greedy text, shared prefix", _shared_prefix(trainer, stage), limits.agreement),
+        _at_least(stage, "answers that end alike", alike, limits.stop),
+        _at_most(stage, "chrF, difference", score, limits.chrf),
+    ]
+
+
+def _shared_prefix(trainer: Observation, stage: Observation) -> float:
+    """The mean share of the trainer's greedy text that is repeated before the first difference."""
+    pairs = zip(trainer.answers, stage.answers, strict=True)
     shares = [
         common_prefix(expected.text_ids, answer.text_ids) / len(expected.text_ids)
         for expected, answer in pairs
         if expected.text_ids
     ]
-    alike = sum(expected.stopped == answer.stopped for expected, answer in pairs) / len(pairs)
-    score = abs(chrf(probes, stage) - chrf(probes, trainer))
-    return [
-        _at_least(stage, "greedy text, shared prefix", sum(shares) / max(len(shares), 1), limits.agreement),
-        _at_least(stage, "answers that end alike", alike, limits.stop),
-        _at_most(stage, "chrF, difference", score, limits.chrf),
-    ]
+    return sum(shares) / max(len(shares), 1)
 
 
 def kl_nats(expected: Mapping[int, float], seen: Mapping[int, float]) -> float:

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from setsail.compress.check import Answer, Observation, Probe
+from setsail.compress.check import NUM_FIRST, Answer, Observation, Probe
 
-NUM_FIRST = 64  # tokens of the first distribution that are kept: all but a sliver of the mass
 _AT_ONCE = 16
 
 

@@ -172,7 +172,9 @@ def list_models(service: Service) -> ASGIApp:
     """`GET /v1/models`."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, {"object": "list", "data": [_describe(model) for model in service.models.values()]})
+        await send_json(
+            send, {"object": "list", "data": [_describe(model, service) for model in service.models.values()]}
+        )
 
     return route
 
@@ -181,12 +183,12 @@ def show_model(service: Service) -> ASGIApp:
     """`GET /v1/models/{name}`; the name is looked up among the models and never touches a path."""
 
     async def route(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_json(send, _describe(service.model(scope["path_params"]["name"])))
+        await send_json(send, _describe(service.model(scope["path_params"]["name"]), service))
 
     return route
 
 
-def _describe(model: Live) -> Json:
+def _describe(model: Live, service: Service) -> Json:
     served = model.served
     return {
         "id": served.name,
@@ -197,6 +199,7 @@ def _describe(model: Live) -> Json:
         "ready": model.state == "ready",
         "context": served.context,
         "paths": list(served.paths),
+        "keeps_answers": service.keeping.log is not None,
         "lineage": served.lineage,
         "description": served.description,
     }

@@ -1,6 +1,6 @@
 // One answer on the page: it streams, is stopped, fails and is tried again, is copied, and tells how fast it was.
 
-import { streamChat } from "./api.js";
+import { rate, streamChat } from "./api.js";
 import { renderMarkdown } from "./markdown.js";
 import { speak } from "./words.js";
 
@@ -49,6 +49,30 @@ function copyButton(key, text) {
     }, 1500);
   });
   return button;
+}
+
+// Two thumbs, of which one may be down; pressed again, or the other one, it is said anew.
+function ratingButtons(id) {
+  const group = make("span", "rating");
+  for (const rating of ["up", "down"]) {
+    const button = make("button", "tool small", icon(rating === "up" ? "good" : "bad"));
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    speak(button, rating === "up" ? "good" : "bad", {}, "label");
+    button.addEventListener("click", async () => {
+      try {
+        await rate(id, rating);
+      } catch (problem) {
+        if (problem.name === "AbortError") throw problem;
+        speak(button, "notKept", { message: problem.message }, "label");
+        button.classList.add("failed");
+        return;
+      }
+      for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
+    });
+    group.append(button);
+  }
+  return group;
 }
 
 export class Answer {
@@ -127,7 +151,7 @@ export class Answer {
     this.onChange();
   }
 
-  finish({ reason, numTokens, clock }) {
+  finish({ id, reason, numTokens, clock }) {
     this.end(reason);
     this.paint();
     if (!this.text) this.body.replaceChildren(make("p", "empty", "—"));
@@ -135,6 +159,7 @@ export class Answer {
       block.append(copyButton("copyCode", () => block.querySelector("code").textContent));
     }
     this.tell(reason, numTokens, clock);
+    if (id && this.text && this.model.keeps_answers) this.facts.append(ratingButtons(id));
     this.onChange();
   }
 

@@ -59,18 +59,25 @@ async function* eventsOf(response) {
   }
 }
 
-// Calls `onText` with each new text; gives the reason for the end and the number of tokens.
+// Says of an answer that it was good ("up") or bad ("down"); the last word counts.
+export async function rate(id, rating) {
+  await ask("v1/feedback", { method: "POST", body: JSON.stringify({ id, rating }) });
+}
+
+// Calls `onText` with each new text; gives the answer's id, the reason for the end and the number of tokens.
 export async function streamChat(body, { signal, onText }) {
   const options = { ...body, stream: true, stream_options: { include_usage: true } };
   const response = await ask("v1/chat/completions", { method: "POST", body: JSON.stringify(options), signal });
+  let id = null;
   let reason = null;
   let numTokens = null;
   for await (const event of eventsOf(response)) {
     if (event.error) throw new Problem(event.error.code, { message: event.error.message });
     const choice = event.choices[0];
+    id ??= event.id;
     if (choice?.delta.content) onText(choice.delta.content);
     reason = choice?.finish_reason ?? reason;
     numTokens = event.usage?.completion_tokens ?? numTokens;
   }
-  return { reason, numTokens };
+  return { id, reason, numTokens };
 }

@@ -129,6 +129,7 @@ async function loadModels() {
   $("about").title = models[0].description;
   $("model").textContent = models[0].id;
   $("model").hidden = false;
+  $("kept").hidden = !models[0].keeps_answers;
   $("compare").hidden = models.length < 2;
   setComparing(remembered("compare") === "yes");
   showRunning();

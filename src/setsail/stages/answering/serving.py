@@ -44,6 +44,7 @@ from setsail.stages.answering.engines import (
     say_what_answers,
     with_engine,
 )
+from setsail.stages.answering.first_look import look_first
 from setsail.stages.answering.onnx_predictors import exported_of
 from setsail.stages.answering.onnx_predictors import load_predictor as load_exported
 from setsail.stages.answering.shared_engines import Shared, shared_engines
@@ -209,13 +210,17 @@ def served_writers(
     A far engine has the tuned model alone.
     """
     tuned, base = run.artifact("gguf"), run.artifact("base_gguf")
+    is_known = False
     if not before_check:
         refuse_unchecked(run, tuned)
         refuse_other_cache(run, recipe)
-        _say_unchecked_engine(run, tuned, recipe, engine, log)
+        is_known = _is_checked_so(run, tuned, recipe, engine, log)
     if shared is None:
-        first: dict[str, Served] = {recipe.name: _served(tuned, recipe, recipe.name, engine, log=log)}
+        model = _served(tuned, recipe, recipe.name, engine, log=log)
+        first: dict[str, Served] = {recipe.name: model}
         if (engine or recipe.serve.engine) in FAR_ENGINES:
+            if not before_check:
+                look_first(run, recipe, model.engine, model.tokenizer, log, known=is_known)
             return first
         return first | {base_name: _served(base, recipe, base_name, engine, log=log, lazily=True)}
     log.say(f"  {recipe.name}: {shared.file.special.adapters[0]} on {shared.file.path.name} by {shared.file.engine}")
@@ -227,14 +232,16 @@ def served_writers(
     }
 
 
-def _say_unchecked_engine(run: Run, tuned: Artifact, recipe: Recipe, engine: str | None, log: Log) -> None:
+def _is_checked_so(run: Run, tuned: Artifact, recipe: Recipe, engine: str | None, log: Log) -> bool:
     """A passed check speaks of the engine that answered it; another one, or another server, is named as such."""
     asked = run.artifact("check").manifest.recipe
     now, by = file_to_serve(tuned, recipe, engine).engine, asked.get("by")
     elsewhere = now == "remote" and asked.get("engine") != engine_mark(recipe)
-    if by is not None and (by != now or elsewhere):
+    is_other = by is not None and (by != now or elsewhere)
+    if is_other:
         told = f"! {recipe.name} was checked as {by} answers" + (" at another address" if by == now else "")
         log.say(f"{told}, not as {now} does: setsail run RECIPE with serve.engine: {now} checks that too")
+    return by is not None and not is_other
 
 
 def served_predictor(

@@ -6,7 +6,6 @@ write the same text and pay the same by its own forward.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ import torch
 from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
 from setsail.compress.check import Answer, Observation, Probe, Verdict, compare
+from setsail.compress.reference import FILE as REFERENCE
+from setsail.compress.reference import Reference
 from setsail.models.load import load_model
 from setsail.models.writer import Writer, load_writer
 from setsail.stages.checks.writer import refuse_or_write
 from setsail.stages.kinds import tokenizer_of
 from setsail.stages.lessons.pairing import observe_pairs, pairs_lesson
-from setsail.stages.lessons.probes import Reference
 from setsail.stages.stage import StageSpec, Voyage, make
 
 
@@ -43,7 +43,7 @@ def make_pair_check(voyage: Voyage, trained: Artifact, saved: Artifact) -> Artif
 def check_saved(voyage: Voyage, trained: Artifact, saved: Artifact) -> Verdict:
     """The trainer's record in the artefact against what its folder writes and pays."""
     recipe, tokenizer = voyage.recipe, tokenizer_of(saved)
-    reference = Reference.from_json(json.loads(trained.file("reference.json").read_text("utf-8")))
+    reference = Reference.read(trained.file(REFERENCE))
     ours = load_model(saved.path, dtype=torch.float32)
     lesson = pairs_lesson(recipe, tokenizer)
     stages = [

@@ -16,26 +16,24 @@ from setsail.base.artifact import Artifact
 from setsail.base.device import prepare_device
 from setsail.base.errors import CheckRefused
 from setsail.base.files import write_atomically
-from setsail.base.recipe import Recipe
 from setsail.compress.check import Answer, Finding, Observation, Probe, Verdict, compare
 from setsail.compress.export import verify_single_rounding
-from setsail.engine.batch import Completion, generate_all
-from setsail.engine.contract import GenerationRequest
+from setsail.compress.reference import FILE as REFERENCE
+from setsail.compress.reference import Reference
 from setsail.engine.process import EngineProcess
 from setsail.models.load import load_gguf_model, load_model
 from setsail.models.lora import load_adapter
 from setsail.models.weights import weights_sha256
 from setsail.serve.client import Client
 from setsail.stages.answering.engines import ModelFile, file_to_serve, how_served, open_process
+from setsail.stages.answering.first_look import observe_engine
 from setsail.stages.answering.serving import served_apart
 from setsail.stages.kinds import gguf_name, tokenizer_of
-from setsail.stages.lessons.probes import Reference, observe_torch
+from setsail.stages.lessons.probes import observe_torch
 from setsail.stages.stage import StageSpec, Voyage, make
-from setsail.tokens.tokenizer import Tokenizer
 
 RESULT = "faithfulness.json"
 REFUSED = "faithfulness-refused.json"
-NUM_FIRST = 64
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ def refuse_or_write(voyage: Voyage, verdict: Verdict, draft: Path) -> dict[str, 
 def _check(voyage: Voyage, forms: Forms) -> Verdict:
     recipe = voyage.recipe
     prepare_device(recipe.seed)
-    raw = json.loads(forms.trained.file("reference.json").read_text("utf-8"))
-    reference = Reference.from_json(raw)
+    reference = Reference.read(forms.trained.file(REFERENCE))
     probes = reference.probes
     if not probes:
         raise CheckRefused(
@@ -154,38 +151,13 @@ def _in_llamacpp(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[
         weights, reader = voyage.recipe.export.weights[0], file_to_serve(forms.served, voyage.recipe, "llamacpp")
     with open_process(reader, voyage.recipe, slots=4) as process:
         prompts = [_as_others_would(process, probe) for probe in probes]
-        answers = _generate(process, prompts, probes, voyage.recipe, tokenizer_of(forms.served))
+        answers = observe_engine(process, prompts, probes, voyage.recipe, tokenizer_of(forms.served))
     return [Observation("gguf in llama.cpp", weights, answers)]
 
 
 def _as_others_would(process: EngineProcess, probe: Probe) -> tuple[int, ...]:
     text = process.apply_template([dict(message) for message in probe.messages])
     return tuple(process.tokenize(text))
-
-
-def _generate(
-    process: EngineProcess,
-    prompts: Sequence[tuple[int, ...]],
-    probes: Sequence[Probe],
-    recipe: Recipe,
-    tokenizer: Tokenizer,
-) -> tuple[Answer, ...]:
-    requests = [
-        GenerationRequest(prompt, recipe.check.max_new_tokens, stop_ids=(probe.stop_id,), num_logprobs=NUM_FIRST)
-        for prompt, probe in zip(prompts, probes, strict=True)
-    ]
-    completions = generate_all(process, requests)
-    return tuple(
-        _answer(prompt, completion, probe, tokenizer)
-        for prompt, completion, probe in zip(prompts, completions, probes, strict=True)
-    )
-
-
-def _answer(prompt: tuple[int, ...], completion: Completion, probe: Probe, tokenizer: Tokenizer) -> Answer:
-    stopped = completion.reason == "stop"
-    ids = completion.token_ids + ((probe.stop_id,) if stopped else ())
-    first = dict(completion.top_logprobs[0]) if completion.top_logprobs else {}
-    return Answer(prompt, ids, tokenizer.decode(completion.token_ids), stopped, first)
 
 
 def _served(voyage: Voyage, forms: Forms, probes: Sequence[Probe]) -> list[Observation]:

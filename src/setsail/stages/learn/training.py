@@ -25,6 +25,7 @@ from setsail.base.errors import DataError
 from setsail.base.files import write_atomically
 from setsail.base.recipe import ENCODER_TASKS, Finetune, New, Pretrain, Recipe
 from setsail.base.recipe_prefer import PREFERENCE
+from setsail.compress.reference import FILE as REFERENCE
 from setsail.data.row import Row, iterate_rows
 from setsail.evaluate.question import choose_rows
 from setsail.models.fused import fuse, unfuse
@@ -67,7 +68,7 @@ from setsail.train.plan import Plan, describe, make_plan, probe
 from setsail.train.resume import CHECKPOINTS, STEPS, Course, follow, restore, train_resumably
 from setsail.train.schedule import default_learning_rate, schedule
 
-PLAN, TRAINING, REFERENCE = "plan.json", "training.json", "reference.json"
+PLAN, TRAINING = "plan.json", "training.json"
 SAMPLES = "samples.jsonl"
 NUM_SHOWN = 3
 NUM_VALIDATIONS = 3  # where the recipe does not say how often, besides the one before the first step

@@ -17,12 +17,12 @@ from setsail.base.device import compute_dtype
 from setsail.base.errors import RecipeError
 from setsail.base.recipe import Recipe
 from setsail.compress.check import Answer, Observation, Probe
+from setsail.compress.reference import Reference
 from setsail.data.row import Row
 from setsail.evaluate.question import choose_rows
 from setsail.models.load import load_model
 from setsail.models.writer import forget_manners, write
 from setsail.stages.lessons.objectives import Lesson
-from setsail.stages.lessons.probes import Reference
 from setsail.tasks.pairs import example, parted, sides, source_ids
 from setsail.tasks.registry import PAIRS
 from setsail.tasks.task import Dropped

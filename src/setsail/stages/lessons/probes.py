@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from setsail.base.recipe import Recipe
-from setsail.compress.check import Answer, Observation, Probe
+from setsail.compress.check import Observation, Probe
 from setsail.compress.observe import observe_model
+from setsail.compress.reference import Reference
 from setsail.data.row import Row
 from setsail.evaluate.question import choose_rows, question_of
 from setsail.stages.lessons.examples import nats_of
@@ -23,35 +23,6 @@ from setsail.tasks.task import Dropped
 from setsail.tokens.pack import Example
 from setsail.tokens.render import as_plain, render, render_text
 from setsail.tokens.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the trainer did at the end of training."""
-
-    probes: tuple[Probe, ...]
-    trainer: Observation
-
-    def as_json(self) -> dict[str, Any]:
-        return {"format": 1, "probes": [asdict(probe) for probe in self.probes], "trainer": asdict(self.trainer)}
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Reference:
-        probes = tuple(_probe(**probe) for probe in raw["probes"])
-        trainer = raw["trainer"]
-        answers = tuple(_answer(**answer) for answer in trainer["answers"])
-        return cls(probes, Observation(trainer["stage"], trainer["precision"], answers))
-
-
-def _probe(
-    *, messages: Sequence[Mapping[str, str]], prompt_ids: list[int], answer_ids: list[int], **rest: Any
-) -> Probe:
-    return Probe(messages=tuple(messages), prompt_ids=tuple(prompt_ids), answer_ids=tuple(answer_ids), **rest)
-
-
-def _answer(*, prompt_ids: list[int], text_ids: list[int], first: Mapping[str, float], **rest: Any) -> Answer:
-    first_by_id = {int(token): value for token, value in first.items()}
-    return Answer(prompt_ids=tuple(prompt_ids), text_ids=tuple(text_ids), first=first_by_id, **rest)
 
 
 def choose_probes(recipe: Recipe, tokenizer: Tokenizer, rows: Sequence[Row]) -> tuple[Probe, ...]:

@@ -6,7 +6,6 @@ it has not seen, and its saved folder must restore held-out rows as the trainer 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,9 @@ from transformers import AutoTokenizer, PreTrainedModel
 from setsail.base.artifact import Artifact
 from setsail.base.device import compute_dtype, device, move, prepare_device
 from setsail.base.recipe import Kind, Recipe
-from setsail.compress.check import Answer, Observation, Probe, Verdict, compare_restoration
+from setsail.compress.check import NUM_FIRST, Answer, Observation, Probe, Verdict, compare_restoration
+from setsail.compress.reference import FILE as REFERENCE
+from setsail.compress.reference import Reference
 from setsail.data.row import Row
 from setsail.evaluate.contamination import take_out
 from setsail.evaluate.evaluation import Evaluation
@@ -32,7 +33,6 @@ from setsail.stages.checks.writer import refuse_or_write
 from setsail.stages.kinds import kind_of_base, tokenizer_of
 from setsail.stages.lessons.examples import SCORING, Examples, examples_of, nats_of
 from setsail.stages.lessons.objectives import Lesson, lesson_of
-from setsail.stages.lessons.probes import Reference
 from setsail.stages.scores.exam import Exam, make_exam
 from setsail.stages.stage import StageSpec, Voyage, make
 from setsail.tasks.registry import find_example
@@ -42,7 +42,6 @@ from setsail.tokens.tokenizer import Tokenizer
 
 COMPARISONS = (("tuned", "unigram"), ("tuned", "base"))
 TOKENIZER_FILE = "tokenizer.json"
-NUM_FIRST = 64  # tokens of the first distribution that are kept
 
 
 @dataclass(frozen=True)
@@ -226,7 +225,7 @@ def make_restoration_check(voyage: Voyage, base: Artifact, trained: Artifact, sa
 def _check(voyage: Voyage, kind: Kind, trained: Artifact, saved: Artifact) -> Verdict:
     recipe, tokenizer = voyage.recipe, tokenizer_of(saved)
     prepare_device(recipe.seed)
-    reference = Reference.from_json(json.loads(trained.file("reference.json").read_text("utf-8")))
+    reference = Reference.read(trained.file(REFERENCE))
     lesson = lesson_of(recipe, kind, tokenizer)
     hidden = _hidden([_Passage(probe.row_id, probe.text) for probe in reference.probes], tokenizer, recipe, lesson)
     ours = _observe(load_model(saved.path, dtype=torch.float32), hidden, lesson, tokenizer, stage="saved")
