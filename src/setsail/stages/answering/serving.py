@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,8 +219,11 @@ def served_writers(
         model = _served(tuned, recipe, recipe.name, engine, log=log)
         first: dict[str, Served] = {recipe.name: model}
         if (engine or recipe.serve.engine) in FAR_ENGINES:
-            if not before_check:
-                look_first(run, recipe, model.engine, model.tokenizer, log, known=is_known)
+            with ExitStack() as unless_alike:
+                unless_alike.callback(model.engine.close)
+                if not before_check:
+                    look_first(run, recipe, model.engine, model.tokenizer, log, known=is_known)
+                unless_alike.pop_all()
             return first
         return first | {base_name: _served(base, recipe, base_name, engine, log=log, lazily=True)}
     log.say(f"  {recipe.name}: {shared.file.special.adapters[0]} on {shared.file.path.name} by {shared.file.engine}")
@@ -233,7 +236,7 @@ def served_writers(
 
 
 def _is_checked_so(run: Run, tuned: Artifact, recipe: Recipe, engine: str | None, log: Log) -> bool:
-    """A passed check speaks of the engine that answered it; another one, or another server, is named as such."""
+    """Whether the check that was passed speaks of what answers now; another engine, or another server, is named."""
     asked = run.artifact("check").manifest.recipe
     now, by = file_to_serve(tuned, recipe, engine).engine, asked.get("by")
     elsewhere = now == "remote" and asked.get("engine") != engine_mark(recipe)
