@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -18,9 +20,19 @@ from .conftest import write_port, write_stories
 SHORT = ["pretrain.epochs=1", "pretrain.watch.samples=[]", "pretrain.optimizer=adamw"]
 
 
-def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+# The command, which says at the very end whether this process is still in the group.
+WATCHED = """
+import atexit, sys
+import torch.distributed
+from setsail.cli import main
+atexit.register(lambda: print("IN" if torch.distributed.is_initialized() else "OUT", file=sys.stderr))
+main()
+"""
+
+
+def torchrun(folder: Path, *arguments: str, command: Sequence[str] = ("-m", "setsail")) -> CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*launcher, "-m", "setsail", *arguments], cwd=folder, capture_output=True, text=True)
+    return subprocess.run([*launcher, *command, *arguments], cwd=folder, capture_output=True, text=True)
 
 
 def settings_of(*settings: str) -> list[str]:
@@ -33,7 +45,7 @@ def files_of(run: Run) -> set[str]:
     return {"/".join((path.parts[0].split("-")[0], *path.parts[1:])) for path in paths}
 
 
-def compare(folder: Path, stage: str, recipe: str, settings: list[str], done: subprocess.CompletedProcess[str]) -> None:
+def compare(folder: Path, stage: str, recipe: str, settings: list[str], done: CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
     name = load_recipe(folder / recipe).recipe.name
     run, alone = Run(folder / "runs" / name), Run(folder / "alone" / name)
@@ -67,6 +79,17 @@ def test_finetune_sharded_under_torchrun(tmp_path: Path) -> None:
     settings = ["finetune.parallel=sharded", "finetune.watch.patience=1"]
     done = torchrun(tmp_path, "finetune", "toy.yaml", *settings_of(*settings))
     compare(tmp_path, "finetune", "toy.yaml", settings, done)
+
+
+@pytest.mark.slow
+def test_every_process_leaves_the_group_before_it_ends(tmp_path: Path) -> None:
+    """One that does not is at times aborted by gloo's threads, after all has been done."""
+    write_stories(tmp_path)
+    (tmp_path / "watched.py").write_text(WATCHED)
+    done = torchrun(tmp_path, "pretrain", "new.yaml", *settings_of(*SHORT), command=["watched.py"])
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert (lines.count("OUT"), lines.count("IN")) == (2, 0)
 
 
 @pytest.mark.slow

@@ -67,10 +67,10 @@ def sail(
         SystemExit: in every process but the first, at the end.
     """
     with joined() as world:
-        if not world.leads:
-            follow_voyage(path, settings, runs, world)
-            raise SystemExit(0)
-        return _lead(path, settings, runs, until=until, log=log or Log(), world=world)
+        if world.leads:
+            return _lead(path, settings, runs, until=until, log=log or Log(), world=world)
+        follow_voyage(path, settings, runs, world)
+    raise SystemExit(0)
 
 
 def _lead(path: Path, settings: Sequence[str], runs: Path, *, until: str, log: Log, world: World) -> dict[str, Any]:

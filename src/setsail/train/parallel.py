@@ -145,7 +145,8 @@ ALONE = World()
 def joined() -> Iterator[World]:
     """The world of this process for as long as the work in it takes; what ends one process ends them all.
 
-    When the leader is done it orders "end", which the others must take.
+    When the leader is done it orders "end", which the others must take. Whoever leaves the work in order leaves the
+    group too: a process that ends with gloo's threads still running is at times aborted by them.
     An error is told by the process that has it; the others leave in silence, with its exit code.
 
     Raises:
@@ -160,8 +161,6 @@ def joined() -> Iterator[World]:
         yield world
         if world.leads:
             world.order("end")
-    except SystemExit:
-        raise
     except BaseException as error:
         _end_all(world, error)
     else:
