@@ -111,7 +111,11 @@ def test_greedy_answers_are_valid_too(engine: EngineProcess, tokenizer: Tokenize
 def test_an_object_of_any_kind(engine: EngineProcess, tokenizer: Tokenizer) -> None:
     completions = generate_all(engine, [sampled(grammar_of_any_object(), seed) for seed in range(12)])
     finished = [each for each in completions if each.reason == "stop"]
-    assert finished and all(each.reason in ("stop", "length") or "no text" in each.message for each in completions)
+    assert finished
+    for each in completions:
+        # This model has random weights; llama.cpp's grammars let it write bytes that are no UTF-8, and that is told.
+        is_damaged = engine.name == "llamacpp" and each.reason == "error" and "bytes that are no text" in each.message
+        assert each.reason in ("stop", "length") or is_damaged, each.message
     for completion in finished:
         assert isinstance(json.loads(tokenizer.decode(list(completion.token_ids))), dict)
 

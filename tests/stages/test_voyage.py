@@ -181,6 +181,25 @@ def test_conversations_that_came_later_are_answered(port: Path, tmp_path: Path) 
     assert found.guard is None and "evaluate" in run.current() and run.artifact("evaluate").id != made.id
 
 
+def test_a_row_that_does_not_fit_the_other_run_is_scored_for_neither(port: Path, tmp_path: Path) -> None:
+    """What cannot be read would cost the other model nothing."""
+    run, other = Run(port / "runs" / "toy"), Run(tmp_path / "toy")
+    shutil.copytree(run.path, other.path)
+    recipe = other.path / "recipe.yaml"
+    assert "context: 240" in recipe.read_text("utf-8")
+    recipe.write_text(recipe.read_text("utf-8").replace("context: 240", "context: 150"), encoding="utf-8")
+    rows = [json.loads(line) for line in (port / "rows.jsonl").read_text("utf-8").splitlines()[:4]]
+    for row in rows:
+        row["messages"][0]["content"] += " Again?"
+    rows[0]["messages"][0]["content"] += " " + " ".join(f"cat {number}" for number in range(20))
+    (tmp_path / "later.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    made = evaluate_run(run.path, data=str(tmp_path / "later.jsonl"), against=other.path)
+    found = read_evaluation(made.file("evaluation.json"))
+    assert found.num_rows == 3
+    tuned, same = found.systems["tuned"].metrics, found.systems["other"].metrics
+    assert tuned["bits_per_byte"] == same["bits_per_byte"]
+
+
 def test_the_report_stands_alone(port: Path) -> None:
     text = Run(port / "runs" / "toy").artifact("report").file("report.html").read_text("utf-8")
     assert "<script src" not in text and '<link rel="stylesheet"' not in text

@@ -5,9 +5,10 @@ of one Chinese character only the last one arrives. Here the lost ones are found
 tokenization when that fits, else by asking for them once more. The invariant: the ids that are handed on, appended to
 the prompt, are what the model has seen. A grammar cannot be taken up in the middle of an answer, and an answer that is
 drawn once more beside other requests need not be the same: there the stream goes on, and the lost tokens are those by
-which the model spells the text that arrived, as many and with the same last one. llama.cpp's grammars let some bytes
-through that are no text (a character of two bytes written with three); those cannot be spelled, and end the answer as
-an error. The server also ends at the file's end-of-generation tokens, whatever `stop_ids` says.
+which the model spells the text that arrived, as many and with the same last one (where several spellings fit, one of
+them: the text is exact). A part of a character at the very end is left out. llama.cpp's grammars let some bytes
+through that are no text (a character of two bytes written with three): these end the answer as an error. The server
+also ends at the file's end-of-generation tokens, whatever `stop_ids` says.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from setsail.engine.llamacpp_server import LlamaServer
 
 _SEEDS = 2**32 - 1  # the server takes this very number for "any"
 _CERTAIN = 1e9
+_DAMAGED = "\ufffd"  # what the server writes for bytes that are no text
 _NO_TEXT = "the model wrote bytes that are no text, which llama.cpp let through the grammar"
+_NOT_SPELLED = "llama.cpp does not say by which tokens it wrote a part of the answer"
 _MOST_SPELLINGS = 16  # how often a text is spelled to find by which tokens it was
 
 
@@ -107,7 +110,7 @@ class Generation:
             num_lost = num_predicted - self._num_counted - 1
             found = self._find_lost(choice["text"], num_lost, content["id"])
             if found is None and self.request.grammar:
-                self._end = Finished("error", _NO_TEXT)
+                self._end = self._why_lost(choice["text"])
                 return
             if found is None:
                 self._num_lost = num_lost + 1
@@ -129,7 +132,12 @@ class Generation:
         ids = self.server.tokenize_plain(text)
         if len(ids) == num_lost + 1 and ids[-1] == last_id:
             return ids[:-1]
-        return self._spell(text, num_lost, last_id) if self.request.grammar else None
+        return self._spell(text, num_lost, last_id) if self.request.grammar and _DAMAGED not in text else None
+
+    def _why_lost(self, text: str) -> Finished:
+        if self.cancelled.is_set():
+            return Finished("cancelled")
+        return Finished("error", _NO_TEXT if _DAMAGED in text else _NOT_SPELLED)
 
     def _spell(self, text: str, num_lost: int, last_id: int) -> list[int] | None:
         """Tokens before the last one by which the model writes a text where it may write nothing else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ TEXTS_AT_ONCE = (1, 8)
 
 
 def make_read_check(voyage: Voyage, trained: Artifact, exported: Artifact | None = None) -> Artifact:
+    """The check of a reader: see `make_encoder_check`."""
+    return make_encoder_check(voyage, trained, exported, of_folder=check_folder, of_files=check_exported)
+
+
+def make_encoder_check(
+    voyage: Voyage,
+    trained: Artifact,
+    exported: Artifact | None,
+    *,
+    of_folder: Callable[[Artifact], Verdict],
+    of_files: Callable[[Artifact, Artifact], Verdict],
+) -> Artifact:
     """The verdict over the folder, one text at a time and padded together, and over each file exported from it.
 
     Raises:
@@ -33,9 +45,9 @@ def make_read_check(voyage: Voyage, trained: Artifact, exported: Artifact | None
 
     def build(draft: Path) -> Mapping[str, Any]:
         prepare_device(voyage.recipe.seed)
-        findings = check_folder(trained).findings
+        findings = of_folder(trained).findings
         if exported is not None:
-            findings += check_exported(trained, exported).findings
+            findings += of_files(trained, exported).findings
         return refuse_or_write(voyage, Verdict(findings), draft)
 
     settings = {"check": voyage.recipe.check.model_dump(mode="json")}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from setsail.base.artifact import Artifact
-from setsail.base.device import prepare_device
 from setsail.compress.check import Verdict
 from setsail.compress.check_rounded import compare_rounded_values
 from setsail.compress.check_values import ValueObservation, ValueProbe, ValueReference, compare_values
@@ -17,29 +16,13 @@ from setsail.models.onnx_model import OnnxEmbedder, OnnxRanker, load_onnx, read_
 from setsail.models.plain_ranker import load_ranker
 from setsail.models.sentence_encoder import refuse_other_pooling
 from setsail.stages.answering.search_predictors import Embeds, Ranks
-from setsail.stages.checks.reader import checked_forms
-from setsail.stages.checks.writer import refuse_or_write
-from setsail.stages.stage import StageSpec, Voyage, make
-
-TEXTS_AT_ONCE = (1, 8)
+from setsail.stages.checks.reader import TEXTS_AT_ONCE, make_encoder_check
+from setsail.stages.stage import Voyage
 
 
 def make_search_check(voyage: Voyage, trained: Artifact, exported: Artifact | None = None) -> Artifact:
-    """The verdict over the folder, one text at a time and padded together, and over each file exported from it.
-
-    Raises:
-        CheckRefused: naming what differs; the figures stand in faithfulness-refused.json.
-    """
-
-    def build(draft: Path) -> Mapping[str, Any]:
-        prepare_device(voyage.recipe.seed)
-        findings = check_folder(trained).findings
-        if exported is not None:
-            findings += check_exported(trained, exported).findings
-        return refuse_or_write(voyage, Verdict(findings), draft)
-
-    settings = {"check": voyage.recipe.check.model_dump(mode="json")}
-    return make(voyage, StageSpec("check", settings, checked_forms(trained, exported), {}), build)
+    """The check of vectors and of scores: see `make_encoder_check`."""
+    return make_encoder_check(voyage, trained, exported, of_folder=check_folder, of_files=check_exported)
 
 
 def check_folder(trained: Artifact) -> Verdict:

@@ -87,7 +87,7 @@ def make_forms(voyage: Voyage, data: Artifact, models: Mapping[str, Artifact]) -
     }
     if recipe.task not in READING_TASKS:
         settings["precisions"] = _precisions(recipe, next(iter(models.values())))
-    return make(voyage, StageSpec("forms", settings, {"data": data, **models}, {}), build_forms)
+    return make(voyage, StageSpec("forms", settings, {"data": data, **models}, {}, version=2), build_forms)
 
 
 def read_forms(made: Artifact) -> Forms:
