@@ -116,8 +116,14 @@ def test_who_may_not_teach(desk: Path) -> None:
     toy_encoder.write_folder(desk / "headless")
     with pytest.raises(ModelError, match=r"headless tells 2 labels \(LABEL_0, LABEL_1\), the rows 3 labels"):
         taught(desk, "student", "finetune.distil={teacher: headless}")
+    toy_encoder.write_folder(desk / "wide", hidden_size=48)
+    with pytest.raises(ModelError, match="the teacher wide have 48 numbers, the student's 32") as caught:
+        taught(desk, "student", "finetune.distil={teacher: wide, hidden: 1}")
+    assert "desk.yaml" in str(caught.value) and "prune" in str(caught.value.hint)
     for settings, words in (
-        (["task=answer", "finetune.distil={teacher: x}"], "distil is for the tasks"),
+        (["task=translate", "finetune.distil={teacher: x}"], "distil is for the tasks"),
+        (["finetune.distil={teacher: x, hidden: -1}"], "hidden"),
+        (["task=rank", "finetune.distil={teacher: x, hidden: 1}"], "only what is said of the texts is compared"),
         (["finetune.distil={teacher: x, weight: 0}"], "weight"),
         (["finetune.distil={teacher: x, temperature: 0}"], "temperature"),
         (["finetune.distil={teacher: x, wieght: 1}"], "unknown key"),

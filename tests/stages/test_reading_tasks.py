@@ -200,6 +200,15 @@ def test_what_was_learned_is_better_than_saying_the_same_of_all(port: tuple[str,
     assert rungs == set(found["systems"]) and found["ladder"]["stop"] in rungs
 
 
+def test_a_run_teaches_a_smaller_one_that_never_hears_what_the_rows_say(port: tuple[str, Path]) -> None:
+    task, run = port
+    teaching = f"finetune.distil={{teacher: runs/{task}, weight: 1.0, hidden: 0.5}}"
+    settings = ["name=student", f"base={{prune: runs/{task}, layers: 1}}", teaching, "finetune.epochs=4"]
+    sail(run.parent.parent / f"{task}.yaml", settings, run.parent, until="finetune", log=Log(quiet=True))
+    curve = Run(run.parent / "student").artifact("finetune").metrics["validation"]
+    assert curve[-1]["nats_per_row"] < 0.8 * curve[0]["nats_per_row"], curve
+
+
 def test_rows_that_came_later_are_scored(port: tuple[str, Path], tmp_path: Path) -> None:
     task, run = port
     rows = MAKERS[task](Random(99))[:60]

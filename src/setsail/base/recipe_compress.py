@@ -13,18 +13,21 @@ class Distil(Part):
     """Learning from a teacher as well: a finished and checked run, or a model folder, with the same tokenizer.
 
     `weight` is the share of what the teacher says in the loss, the rows' own targets have the rest; `temperature` above
-    1 lets the teacher's less likely choices count for more.
+    1 lets the teacher's less likely choices count for more. `hidden` is how much counts besides that the last hidden
+    states point where the teacher's do; it wants a teacher as wide as the student.
 
-    Source: Hinton et al. 2015 (arXiv 1503.02531).
+    Source: Hinton et al. 2015 (arXiv 1503.02531); of `hidden` Sanh et al. 2019, DistilBERT (arXiv 1910.01108).
     """
 
     teacher: Annotated[str, Field(min_length=1)]
     weight: Annotated[float, Number, Field(gt=0.0, le=1.0)] = 0.5
     temperature: PositiveFloat = 2.0
+    hidden: Annotated[float, Number, Field(ge=0.0)] = 0.0
 
 
-# Tasks whose students learn from what a teacher says of a word, a label, a score or a tag.
-DISTILLED_TASKS = ("chat", "text", "classify", "relate", "regress", "tag", "embed", "rank")
+# Tasks whose students learn from what a teacher says of a word, a label, a score, a tag or the place of an answer.
+DISTILLED_TASKS = ("chat", "text", "classify", "relate", "regress", "grade", "tag", "answer", "embed", "rank")
+_OF_TEXTS_BESIDE = ("embed", "rank")  # their students learn how close texts are to each other
 
 
 def refuse_unfit_teacher(task: str, distil: Distil | None, *, prefers: bool) -> None:
@@ -33,6 +36,8 @@ def refuse_unfit_teacher(task: str, distil: Distil | None, *, prefers: bool) -> 
         return
     if task not in DISTILLED_TASKS:
         raise ValueError(f"distil is for the tasks {', '.join(DISTILLED_TASKS)}; with task {task} leave it out")
+    if distil.hidden and task in _OF_TEXTS_BESIDE:
+        raise ValueError(f"distil.hidden: with task {task} only what is said of the texts is compared; leave it out")
     if prefers:
         raise ValueError("pairs of answers are compared, which a teacher's words are not: leave finetune.distil out")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from setsail.models import gguf_file
@@ -29,6 +30,12 @@ def read_limits(model: Path) -> GgufLimits:
 
     Raises: ModelError for a missing, truncated or malformed one; the libraries would hang or crash on some of these.
     """
+    changed_ns = model.stat().st_mtime_ns if model.is_file() else 0
+    return _limits_of(model, changed_ns)
+
+
+@lru_cache(maxsize=16)  # an engine is chosen, its cache is told, it is opened: a file is asked about several times
+def _limits_of(model: Path, changed_ns: int) -> GgufLimits:
     gguf = gguf_file.read(model)
     told = {name: _number(gguf, name) for name in ("context_length", "block_count", "embedding_length")}
     heads = _number(gguf, "attention.head_count")

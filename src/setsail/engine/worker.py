@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ from setsail.engine.contract import Engine, Event, Finished, Special, TextEngine
 from setsail.engine.registry import open_engine
 
 POLL_SECONDS = 0.01
+TOGETHER_SECONDS = 0.03  # tokens of so long leave together: waking who reads costs more than a token's message
 _CHUNK_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
@@ -69,13 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Worker:
-    """Moves messages into the engine and events out of it; one thread."""
+    """Moves messages into the engine and events out of it; one thread.
+
+    Whoever waits is told at once: of the first token of an answer and of its end. Between them tokens leave together.
+    """
 
     def __init__(self, engine: Engine, inbox: queue.SimpleQueue[dict[str, Any]], pipe: BinaryIO) -> None:
         self._engine = engine
         self._inbox = inbox
         self._pipe = pipe
         self._in_flight: set[int] = set()
+        self._begun: set[int] = set()  # those in flight of which a token has left
+        self._held: list[Event] = []
+        self._left_at = 0.0
 
     def serve(self) -> None:
         """Runs for ever; the process ends when its input closes or the engine raises."""
@@ -120,9 +128,15 @@ class Worker:
         _send(self._pipe, [{"id": request_id, "reply": reply}])
 
     def _report(self, events: list[Event]) -> None:
-        self._in_flight -= {request_id for request_id, what in events if isinstance(what, Finished)}
-        if events:
-            _send(self._pipe, [wire.event_message(event) for event in events])
+        ended = {request_id for request_id, what in events if isinstance(what, Finished)}
+        new = {request_id for request_id, _ in events} - self._begun
+        self._in_flight -= ended
+        self._begun = (self._begun | new) - ended
+        self._held += events
+        now = time.monotonic()
+        if self._held and (ended or new or now - self._left_at >= TOGETHER_SECONDS):
+            _send(self._pipe, [wire.event_message(event) for event in self._held])
+            self._held, self._left_at = [], now
 
 
 def _send(pipe: BinaryIO, messages: list[dict[str, Any]]) -> None:

@@ -262,13 +262,17 @@ def packed_logits(
     Shapes: `input_ids` and `types` [T], `document_starts` [D+1] on the CPU.
     Raises: ModelError for a family whose head is not known.
     """
+    return logits_of_states(model, packed_states(model, input_ids, document_starts, types), document_starts)
+
+
+def logits_of_states(model: PreTrainedModel, hidden_TH: Tensor, document_starts: Tensor) -> Tensor:
+    """What the head makes of a packed row's last hidden states: see `packed_logits`."""
     of_tokens, pool = says_of_tokens(model), _pooling(model)
     if pool is None and not of_tokens:
         raise _unknown(model, None)
-    starts = document_starts.to(input_ids.device)
-    hidden_TH = packed_states(model, input_ids, document_starts, types)
     if of_tokens:
         return _token_head(model, hidden_TH).float()
+    starts = document_starts.to(hidden_TH.device)
     pooled_DH = document_means(hidden_TH, starts) if pool == "mean" else hidden_TH.index_select(0, starts[:-1])
     return _head(model, pooled_DH).float()
 

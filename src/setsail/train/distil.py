@@ -1,14 +1,16 @@
 """Learning from a teacher: a loss on the ordinary loop, in nats, of what a larger model says at the same places.
 
-    loss = (1 - weight) · own + weight · T² · KL(teacher ‖ student)
+    loss = (1 - weight) · own + weight · T² · KL(teacher ‖ student) + hidden · (1 - cos(teacher, student))
 
 at each supervised token or document, with both models' logits divided by the temperature T. T² keeps the gradient of
 the second part as large as at 1. A score is the mean of a normal distribution of variance T², of which T cancels. Of
-vectors the cosines with the texts beside are compared, so that a student's may have another length. The invariants:
+vectors the cosines with the texts beside are compared, so that a student's may have another length. The third part is
+of the last hidden states: of the token, or the mean over those of a document. The invariants:
 chunking changes neither the loss nor any gradient beyond rounding, the teacher is never trained, and `row_nats` is the
 student's own loss, so that validation compares it with a student of no teacher.
 
-Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531).
+Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531); the third part Sanh et
+al. 2019, DistilBERT (arXiv 1910.01108).
 
 Legend: S supervised tokens, H and K hidden sizes of student and teacher, D documents, C figures of a head.
 """
@@ -22,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax, logsigmoid, sigmoid
+from torch.nn.functional import cosine_similarity, kl_div, log_softmax, logsigmoid, sigmoid
 
+from setsail.models.reader import document_means
 from setsail.train.contrast import PairedRow, choice_logits, document_vectors, pair_logits, pair_nats
 from setsail.train.grades import GradedRow, grade_nats, packed_grades
 from setsail.train.loss import at_least_fp32, chunk_rows, head_of, supervised_states
 from setsail.train.objective import Objective
-from setsail.train.reading import NOWHERE, PRICES, ReadRow, row_logits
+from setsail.train.reading import NOWHERE, PRICES, ReadRow, logits_on, row_states, span_choices
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,10 +64,11 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Mix:
-    """How much the teacher counts, and at what temperature."""
+    """How much the teacher's words count and at what temperature, and how much its hidden states."""
 
     weight: float
     temperature: float
+    hidden: float = 0.0
 
 
 def distilled_words(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
@@ -75,9 +79,17 @@ def distilled_words(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
         taught_SK = teacher.say(lambda model, batch: supervised_states(model, batch)[0], batch)
         heads = head_of(model), head_of(teacher.model)
         weights = [weight for weight in heads[0].parameters() if weight.requires_grad]
-        return _ChunkedMix.apply(heads, mix, hidden_SH, taught_SK, targets_S, *weights), len(targets_S)
+        nats = _ChunkedMix.apply(heads, mix, hidden_SH, taught_SK, targets_S, *weights)
+        if mix.hidden:
+            nats = nats + mix.hidden * _directions_apart(hidden_SH, taught_SK).sum()
+        return nats, len(targets_S)
 
     return replace(own, name=f"{own.name}, distilled", loss=loss)
+
+
+def _directions_apart(said_SH: Tensor, taught_SH: Tensor) -> Tensor:
+    """One minus the cosine of each two states, [S]."""
+    return 1 - cosine_similarity(at_least_fp32(said_SH), at_least_fp32(taught_SH), dim=1)
 
 
 class _ChunkedMix(torch.autograd.Function):
@@ -163,7 +175,29 @@ _APART: Mapping[str, Apart] = {
     "labels": _questions_apart,
     "score": _scores_apart,
     "tags": _choices_apart,
+    "span": _choices_apart,
 }
+
+
+def _as_they_are(logits: Tensor, row: ReadRow) -> Tensor:
+    return logits
+
+
+def _of_told_tokens(values_TC: Tensor, row: ReadRow) -> Tensor:
+    return values_TC[torch.tensor(row.targets != NOWHERE, device=values_TC.device)]
+
+
+def _of_documents(values_TC: Tensor, row: ReadRow) -> Tensor:
+    return document_means(values_TC, torch.tensor(row.document_starts, device=values_TC.device))
+
+
+def _starts_and_ends(logits_T2: Tensor, row: ReadRow) -> Tensor:
+    """Each document's start and end as two choices among its tokens, [D, 2, L]."""
+    return span_choices(logits_T2, row, never=_NEVER).transpose(1, 2)
+
+
+# Logits of a row to those of each choice that was made.
+_CHOICES: Mapping[str, Callable[[Tensor, ReadRow], Tensor]] = {"tags": _of_told_tokens, "span": _starts_and_ends}
 
 
 def _cosines_apart(said_PC: Tensor, taught_PC: Tensor, temperature: float) -> Tensor:
@@ -208,17 +242,21 @@ def distilled_grades(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
 def distilled_reading(own: Objective, teacher: Teacher, mix: Mix) -> Objective:
     """The objective of a reader that learns what its rows say and what the teacher says of the same texts.
 
-    `own` is the objective of one label, several, a score or tags.
+    `own` is the objective of one label, several, a score, tags or a span.
     """
     apart, price = _APART[own.name], PRICES[own.name]
+    choices = _CHOICES.get(own.name, _as_they_are)
+    of_targets = _of_told_tokens if own.name == "tags" else _of_documents
 
     def loss(model: PreTrainedModel, row: ReadRow) -> tuple[Tensor, int]:
-        said = row_logits(model, row)
-        taught = (teacher.say(row_logits, row) - teacher.mean) / teacher.scale
-        paid = price(said, row)[0].sum()
-        if own.name == "tags":
-            told = torch.tensor(row.targets != NOWHERE, device=said.device)
-            said, taught = said[told], taught[told]
-        return (1 - mix.weight) * paid + mix.weight * apart(said, taught, mix.temperature), row.num_supervised
+        said_TH, taught_TK = row_states(model, row), teacher.say(row_states, row)
+        said = logits_on(model, said_TH, row)
+        with torch.no_grad():
+            taught = (logits_on(teacher.model, taught_TK, row) - teacher.mean) / teacher.scale
+        nats = (1 - mix.weight) * price(said, row)[0].sum()
+        nats += mix.weight * apart(choices(said, row), choices(taught, row), mix.temperature)
+        if mix.hidden:
+            nats += mix.hidden * of_targets(_directions_apart(said_TH, taught_TK)[:, None], row).sum()
+        return nats, row.num_supervised
 
     return replace(own, name=f"{own.name}, distilled", loss=loss)

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from setsail.base.errors import ModelError
-from setsail.models.reader import own_logits, packed_logits, says_of_tokens
+from setsail.models.reader import logits_of_states, own_logits, packed_logits, packed_states, says_of_tokens
 from setsail.train.loss import evaluating
 from setsail.train.objective import Objective
 
@@ -79,14 +79,17 @@ def _tags(logits_TC: Tensor, row: ReadRow) -> tuple[Tensor, list[int]]:
 
 
 def _span(logits_T2: Tensor, row: ReadRow) -> tuple[Tensor, list[int]]:
-    """Start and end, each chosen among the tokens of the last text and the first one, which stands for none."""
+    nats_D2 = cross_entropy(span_choices(logits_T2, row), _targets(row, logits_T2), reduction="none")
+    return nats_D2.sum(dim=1), [1] * len(nats_D2)
+
+
+def span_choices(logits_T2: Tensor, row: ReadRow, *, never: float = float("-inf")) -> Tensor:
+    """Logits [D, L, 2] of start and end: each is chosen among the tokens of the last text and the first, which stands
+    for none; all others are `never` chosen."""
     allowed_T = torch.tensor(row.in_last, device=logits_T2.device)
     allowed_T[row.document_starts[:-1].tolist()] = True
-    open_T2 = logits_T2.masked_fill(~allowed_T[:, None], float("-inf"))
-    padded_DL2 = pad_sequence(list(_by_document(open_T2, row)), batch_first=True, padding_value=float("-inf"))
-    targets_D2 = _targets(row, logits_T2)
-    nats_D2 = cross_entropy(padded_DL2, targets_D2, reduction="none")
-    return nats_D2.sum(dim=1), [1] * len(nats_D2)
+    open_T2 = logits_T2.masked_fill(~allowed_T[:, None], never)
+    return pad_sequence(list(_by_document(open_T2, row)), batch_first=True, padding_value=never)
 
 
 def _by_document(values: Tensor, row: ReadRow) -> tuple[Tensor, ...]:
@@ -135,10 +138,23 @@ def check_packed(model: PreTrainedModel) -> None:
 
 def row_logits(model: PreTrainedModel, row: ReadRow) -> Tensor:
     """Logits in float32 of a packed row: [D, C] of its documents, or [T, C] where tokens are told of."""
+    return logits_on(model, row_states(model, row), row)
+
+
+def logits_on(model: PreTrainedModel, hidden_TH: Tensor, row: ReadRow) -> Tensor:
+    """The same, of the row's last hidden states."""
+    return logits_of_states(model, hidden_TH, _starts(row))
+
+
+def row_states(model: PreTrainedModel, row: ReadRow) -> Tensor:
+    """The last hidden states [T, H] of a packed row."""
     ids_T = torch.tensor(row.input_ids, dtype=torch.long, device=model.device)
-    starts = torch.tensor(row.document_starts, dtype=torch.int32)  # read on the host by every layer
     types_T = None if row.types is None else torch.tensor(row.types, dtype=torch.long, device=model.device)
-    return packed_logits(model, ids_T, starts, types_T)
+    return packed_states(model, ids_T, _starts(row), types_T)
+
+
+def _starts(row: ReadRow) -> Tensor:
+    return torch.tensor(row.document_starts, dtype=torch.int32)  # read on the host by every layer
 
 
 def _objective(name: str, price: Price) -> Objective:

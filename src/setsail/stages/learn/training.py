@@ -138,7 +138,7 @@ def prepare_tokens(voyage: Voyage, base: Artifact, data: Artifact) -> Artifact:
     lesson = lesson_on(voyage.recipe, base, data, tokenizer)
     if voyage.recipe.task in ENCODER_TASKS:
         tell_limits(voyage, lesson, data, tokenizer)
-    check_teacher(voyage, lesson, data, tokenizer)
+    check_teacher(voyage, lesson, base, data, tokenizer)
     if lesson.reads == PASSAGE:
         refuse_samples_without_mask(voyage.recipe.training.watch.samples)
     tokens = make_tokens(voyage, base, data, tokenizer, lesson.reads, context=lesson.context)

@@ -21,8 +21,9 @@ from setsail.base.recipe_compress import Distil
 from setsail.base.run import RUN_FILE, Run
 from setsail.data.pairs import PAIR_TASKS
 from setsail.data.row import contents, iterate_rows
+from setsail.models import words
 from setsail.models.fused import fuse
-from setsail.models.load import load_model, read_kind
+from setsail.models.load import load_model, read_any_config, read_kind
 from setsail.models.reader import labels_of, load_reader, read_encoder_config
 from setsail.models.sentence_encoder import load_sentence_encoder, refuse_other_pooling
 from setsail.models.sources import resolve_base
@@ -77,12 +78,12 @@ def find_teacher(voyage: Voyage, distil: Distil) -> Source:
     return Source(distil.teacher, path, resolve_base(str(path)).fingerprint)
 
 
-def check_teacher(voyage: Voyage, lesson: Lesson, data: Artifact, tokenizer: Tokenizer) -> None:
+def check_teacher(voyage: Voyage, lesson: Lesson, base: Artifact, data: Artifact, tokenizer: Tokenizer) -> None:
     """Holds the recipe's teacher, where there is one, against what its student reads and says; loads no weights.
 
     Raises:
         RecipeError: one of them is no decoder, in a task that goes on with text.
-        ModelError: the teacher reads other tokens, or speaks of other labels.
+        ModelError: the teacher reads other tokens, speaks of other labels, or has hidden states of another width.
     """
     distil = voyage.recipe.training.distil
     if distil is None:
@@ -94,8 +95,10 @@ def check_teacher(voyage: Voyage, lesson: Lesson, data: Artifact, tokenizer: Tok
     elif reading is None and (lesson.kind != "decoder" or read_kind(source.folder) != "decoder"):
         raise RecipeError("a student that goes on with text is a decoder, as its teacher is", place=_place(voyage))
     _refuse_other_tokens(voyage, source, data, tokenizer)
-    if reading is not None and reading.loss != "score":
-        _refuse_other_labels(voyage, source, frame)
+    if distil.hidden:
+        _refuse_other_width(voyage, source, base)
+    if reading is not None:
+        _refuse_other_labels(voyage, source, reading, frame)
 
 
 def with_teacher(voyage: Voyage, lesson: Lesson, data: Artifact) -> Lesson:
@@ -104,7 +107,7 @@ def with_teacher(voyage: Voyage, lesson: Lesson, data: Artifact) -> Lesson:
     if distil is None:
         return lesson
     source = find_teacher(voyage, distil)
-    mix = Mix(distil.weight, distil.temperature)
+    mix = Mix(distil.weight, distil.temperature, distil.hidden)
     reading, frame = _told(voyage, data)
     task, search = voyage.recipe.task, voyage.recipe.search
     if task == "embed":
@@ -153,9 +156,11 @@ def _cost(source: Source, teacher: Teacher, plan: Plan, num_processes: int) -> s
     )
 
 
-def _refuse_other_labels(voyage: Voyage, source: Source, frame: Frame) -> None:
+def _refuse_other_labels(voyage: Voyage, source: Source, reading: Reading, frame: Frame) -> None:
     labels = labels_of(read_encoder_config(source.folder))
-    if labels != frame.names:
+    # Other tools call a score, and where an answer starts and ends, as they like.
+    is_nameless = reading.loss in ("score", "span")
+    if len(labels) != len(frame.names) or (labels != frame.names and not is_nameless):
         raise ModelError(
             f"the teacher {source.name} tells {_few(labels)}, the rows {_few(frame.names)}",
             place=_place(voyage),
@@ -171,6 +176,17 @@ def _refuse_other_answers(voyage: Voyage, source: Source) -> None:
     elif (number := len(labels_of(read_encoder_config(source.folder)))) != 1:
         told = f"the teacher {source.name} tells {number} labels, and no grade of how well a text answers a query"
         raise ModelError(told, place=_place(voyage), hint="teacher: runs/NAME of a run with task: rank")
+
+
+def _refuse_other_width(voyage: Voyage, source: Source, base: Artifact) -> None:
+    words.register()
+    theirs, ours = (read_any_config(each).get_text_config().hidden_size for each in (source.folder, base.path))
+    if theirs != ours:
+        raise ModelError(
+            f"the hidden states of the teacher {source.name} have {theirs} numbers, the student's {ours}",
+            place=voyage.loaded.place(f"{voyage.recipe.training_key}.distil.hidden"),
+            hint="leave hidden out, or make the student of the teacher: base: {prune: …} keeps its width",
+        )
 
 
 def _few(names: tuple[str, ...]) -> str:
