@@ -84,6 +84,18 @@ def test_a_repeated_prompt_gives_the_same_tokens_from_the_prefix_cache(engine: E
     assert first.logprobs == pytest.approx(second.logprobs, abs=1e-3)
 
 
+def test_how_much_of_a_prompt_was_read_before_is_told_by_llamacpp(llamacpp_engine: EngineProcess) -> None:
+    def told(prompt: tuple[int, ...], num_logprobs: int = 0) -> int | None:
+        *_, end = llamacpp_engine.generate(greedy(prompt, 4, num_logprobs))
+        assert isinstance(end, Finished)
+        return end.num_cached
+
+    shared = tuple((step * 37 + 11) % 263 + 3 for step in range(60))
+    assert told((*shared, 5, 6)) in range(4)  # what other tests have asked may begin alike
+    assert told((*shared, 7, 8, 9)) in range(50, 61)
+    assert told(shared, num_logprobs=1) == 0  # what is measured is computed anew
+
+
 def test_a_stop_id_ends_and_is_not_emitted(engine: EngineProcess, expected: dict[tuple[int, ...], list[Token]]) -> None:
     ids = [token.token_id for token in expected[PROMPTS[0]]]
     request = GenerationRequest(PROMPTS[0], 24, stop_ids=(EOG, ids[4]))

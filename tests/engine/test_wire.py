@@ -17,3 +17,9 @@ def test_events_survive_the_journey() -> None:
         assert line.count(b"\n") == 1
         assert line.isascii()
         assert wire.read_event(wire.decode(line)) == event
+
+
+def test_what_an_engine_had_read_before_is_told_where_it_says() -> None:
+    for end in (Finished("stop"), Finished("stop", num_cached=0), Finished("length", num_cached=12)):
+        read = wire.read_event(wire.decode(wire.encode(wire.event_message((3, end)))))
+        assert isinstance(read, Finished) and read.num_cached == end.num_cached

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from dataclasses import replace
+from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from setsail.base.recipe import Serve
+from setsail.engine import Finished, Token, wire
 
 from .conftest import LEAD, Running, StartServer
 
@@ -40,6 +44,27 @@ def test_requests_tokens_and_times_are_counted(start_server: StartServer) -> Non
     assert found["setsail_model_ready", "model=support"] == 1
     assert not any("hello" in part or LEAD in part for key in found for part in key)
     assert figures(server)["setsail_requests_total", "path=/metrics", "status=200"] == 1
+
+
+def test_what_the_engine_had_read_before_is_told_where_it_says(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server()
+    assert "prompt_tokens_details" not in server.chat("hello", max_tokens=2).json()["usage"]
+    assert not any(key[0] == "setsail_cached_prompt_tokens_total" for key in figures(server))
+    read = wire.read_event
+
+    def knowing(message: dict[str, Any]) -> Token | Finished:
+        event = read(message)
+        return replace(event, num_cached=5) if isinstance(event, Finished) else event
+
+    monkeypatch.setattr(wire, "read_event", knowing)
+    assert server.chat("hello", max_tokens=2).json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 5}
+    options = {"max_tokens": 2, "stream": True, "stream_options": {"include_usage": True}}
+    assert '"prompt_tokens_details":{"cached_tokens":5}' in server.chat("hello", **options).text
+    assert server.post("/predict", {"model": "support", "inputs": ["a", "b"]}).status_code == 200
+    server.wait_for_line(5)
+    assert figures(server)["setsail_cached_prompt_tokens_total", "model=support"] == 20
 
 
 def test_what_runs_and_what_waits_is_told_now(start_server: StartServer) -> None:

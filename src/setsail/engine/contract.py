@@ -8,7 +8,7 @@ emitted as a `Token`; `Finished("stop")` says that it came.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -83,10 +83,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of one request; `message` says what went wrong when `reason` is "error"."""
+    """The end of one request; `message` says what went wrong when `reason` is "error".
+
+    `num_cached` is how many tokens of the prompt the engine had read before and kept; None where it does not say.
+    """
 
     reason: Reason
     message: str = ""
+    num_cached: int | None = field(default=None, compare=False)
 
 
 Event = tuple[int, Token | Finished]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setsail.engine.contract import Finished, GenerationRequest, Token
@@ -45,6 +45,7 @@ class Generation:
     _end: Finished | None = None
     _num_counted: int = 0
     _num_lost: int = 0
+    _num_cached: int | None = None  # of the prompt, when it was read first
 
     def run(self) -> None:
         self._seed = secrets.randbits(32) if self.request.seed is None else self.request.seed
@@ -55,7 +56,7 @@ class Generation:
                 self._ask_again(self._num_lost)
         if self._end.reason != "stop":
             self._release()
-        self.emit(self._end)
+        self.emit(replace(self._end, num_cached=self._num_cached))
 
     @property
     def _grammar(self) -> dict[str, str]:
@@ -102,7 +103,10 @@ class Generation:
         elif "error" in chunk:
             self._end = Finished("error", chunk["error"]["message"])
         elif chunk.get("choices"):
-            self._on_choice(chunk["choices"][0], chunk["timings"]["predicted_n"] if "timings" in chunk else 0)
+            timings = chunk.get("timings", {})
+            if self._num_cached is None:
+                self._num_cached = timings.get("cache_n")
+            self._on_choice(chunk["choices"][0], timings.get("predicted_n", 0))
         return self._end is not None or self._num_lost > 0
 
     def _on_choice(self, choice: dict[str, Any], num_predicted: int) -> None:

@@ -43,7 +43,8 @@ def event_message(event: Event) -> dict[str, Any]:
     """What tells the parent of a token or an end."""
     request_id, what = event
     if isinstance(what, Finished):
-        return {"id": request_id, "finished": what.reason, "message": what.message}
+        ended = {"id": request_id, "finished": what.reason, "message": what.message}
+        return ended if what.num_cached is None else {**ended, "cached": what.num_cached}
     message: dict[str, Any] = {"id": request_id, "token": what.token_id}
     if what.logprob is not None:
         message["logprob"] = what.logprob
@@ -55,6 +56,6 @@ def event_message(event: Event) -> dict[str, Any]:
 def read_event(message: dict[str, Any]) -> Token | Finished:
     """The token or end of an event message."""
     if "finished" in message:
-        return Finished(message["finished"], message["message"])
+        return Finished(message["finished"], message["message"], message.get("cached"))
     top = tuple((int(token_id), float(logprob)) for token_id, logprob in message.get("top", ()))
     return Token(message["token"], message.get("logprob"), top)

@@ -154,10 +154,11 @@ def token_bytes(tokenizer: Tokenizer, token_id: int) -> list[int] | None:
     return None if "\ufffd" in text else list(text.encode())
 
 
-def usage(num_prompt: int, num_tokens: int) -> Json:
+def usage(num_prompt: int, num_tokens: int, num_cached: int | None = None) -> Json:
     """OpenAI's token counts."""
-    return {
+    counts: Json = {
         "prompt_tokens": num_prompt,
         "completion_tokens": num_tokens,
         "total_tokens": num_prompt + num_tokens,
     }
+    return counts if num_cached is None else {**counts, "prompt_tokens_details": {"cached_tokens": num_cached}}

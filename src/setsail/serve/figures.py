@@ -41,6 +41,8 @@ class Figures:
         self._first = Histogram("setsail_first_token_seconds", told, buckets=_SECONDS, **by_model)
         self._prompt = Counter("setsail_prompt_tokens", "Tokens read.", **by_model)
         self._written = Counter("setsail_written_tokens", "Tokens written.", **by_model)
+        told = "Tokens of prompts that the engine had read before and kept, where it says so (llama.cpp)."
+        self._cached = Counter("setsail_cached_prompt_tokens", told, **by_model)
         self._registry.register(_Now(models))
         if answers is not None:
             self._registry.register(_Kept(answers))
@@ -53,6 +55,8 @@ class Figures:
         if note.model:
             self._prompt.labels(note.model).inc(note.num_prompt or 0)
             self._written.labels(note.model).inc(note.num_tokens)
+            if note.num_cached is not None:
+                self._cached.labels(note.model).inc(note.num_cached)
             if note.first_token_seconds is not None:
                 self._first.labels(note.model).observe(note.first_token_seconds)
 

@@ -48,6 +48,8 @@ class Asked:
             async for piece in pieces:
                 output += piece.text
                 self.note.num_tokens += len(piece.tokens)
+        if generation.num_cached is not None:
+            self.note.num_cached = (self.note.num_cached or 0) + generation.num_cached
         return written_line(self.fields, output, stopped=generation.finish_reason == "stop")
 
 

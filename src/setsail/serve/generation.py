@@ -26,11 +26,12 @@ class Piece:
 
 
 class Generation:
-    """A running request; iterate `pieces` once, then read `finish_reason` and `num_tokens`."""
+    """A running request; iterate `pieces` once, then read `finish_reason`, `num_tokens` and `num_cached`."""
 
     def __init__(self, model: LiveModel, request: GenerationRequest, ticket: Ticket, stop: tuple[str, ...]) -> None:
         self.request = request
         self.num_tokens = 0
+        self.num_cached: int | None = None  # of the prompt, known at the end where the engine says
         self.finish_reason: str | None = None
         self._model = model
         self._ticket = ticket
@@ -85,6 +86,7 @@ class Generation:
         if event.reason in ("error", "cancelled"):
             raise ApiError(502, f"the engine failed: {event.message or event.reason}", code="engine_failed")
         self.finish_reason = event.reason
+        self.num_cached = event.num_cached
 
 
 async def _next_events(events: asyncio.Queue[Token | Finished]) -> list[Token | Finished]:

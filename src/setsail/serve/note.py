@@ -14,6 +14,7 @@ class Note:
 
     num_prompt: int | None = None
     num_tokens: int = 0
+    num_cached: int | None = None  # of the prompt, where the engine says
     key: str = ""
     model: str = ""
     lineage: str = ""

@@ -131,9 +131,14 @@ async def _stream(call: Call, stream: EventStream) -> None:
         await stream.event(shape.calls(said_calls))
     call.keep(shape.heading.id, "".join(shown) + text, said_calls, reason)
     await stream.event(shape.last(reason))
+    call.note.num_cached = generation.num_cached
     if call.body.include_usage:
-        await stream.event(shape.usage(usage(len(generation.request.prompt_ids), generation.num_tokens)))
+        await stream.event(shape.usage(_counts(generation)))
     await stream.done()
+
+
+def _counts(generation: Generation) -> Json:
+    return usage(len(generation.request.prompt_ids), generation.num_tokens, generation.num_cached)
 
 
 def _reader(call: Call) -> CallReader:
@@ -158,9 +163,9 @@ async def _whole(call: Call, send: Send) -> None:
     text = reader.push("".join(piece.text for piece in gathered))
     rest, calls = reader.finish()
     tokens = [token for piece in gathered for token in piece.tokens]
-    counts = usage(len(generation.request.prompt_ids), generation.num_tokens)
+    call.note.num_cached = generation.num_cached
     said_calls, reason = as_openai(calls), _reason(generation, calls)
-    answer = shape.whole(text + rest, tokens, reason, counts, said_calls)
+    answer = shape.whole(text + rest, tokens, reason, _counts(generation), said_calls)
     if call.body.return_token_ids:
         answer["prompt_token_ids"] = list(generation.request.prompt_ids)
         answer["choices"][0]["token_ids"] = [token.token_id for token in tokens]
