@@ -98,4 +98,4 @@ def test_who_may_not_teach_them(port: Path) -> None:
     with pytest.raises(ModelError, match="pool"):
         taught(port, "find", "no", "finetune.distil={teacher: first}")
     with pytest.raises(RecipeError, match="distil is for the tasks"):
-        load_recipe(port / "find.yaml", ["task=answer", "finetune.distil={teacher: encoder}"])
+        load_recipe(port / "find.yaml", ["task=translate", "finetune.distil={teacher: encoder}"])
