@@ -32,9 +32,11 @@ from setsail.stages.answering.serving import read_run, served_apart
 
 RESULTS = Path(__file__).parent / "results" / "reliability.json"
 NUM_PROMPTS, NUM_TOKENS = 16, 24
+LONG = 400  # tokens at most, where an answer is to be under way for a while
 TIMES = 10  # the capacity
 MOST_OFFERED = 150.0  # requests per second: what this client can send beside the server
 LEAVERS, MALFORMED, SOAK = 500, 1000, 20_000
+PARTS = ("overload", "leavers", "malformed", "soak", "killed", "ended")
 REFUSED_WITHIN = 0.1  # seconds, 99 of 100
 GROWTH = 0.05  # of memory, over the second half of the soak
 
@@ -93,14 +95,24 @@ class Server:
         text = answer.json()["choices"][0]["message"]["content"] if answer.status_code == 200 else ""
         return answer.status_code, seconds, text
 
-    async def stream(self, http: httpx.AsyncClient, number: int, *, leave_after: int | None = None) -> list[str]:
-        """The lines of a streamed answer, up to its end or to where this client leaves."""
+    async def stream(
+        self,
+        http: httpx.AsyncClient,
+        number: int,
+        *,
+        leave_after: int | None = None,
+        begun: asyncio.Event | None = None,
+    ) -> list[str]:
+        """The lines of a streamed answer, up to its end or to where this client leaves; `begun` at the first."""
         lines: list[str] = []
-        async with http.stream("POST", "/v1/chat/completions", json=self.body(number, stream=True)) as answer:
+        body = self.body(number, stream=True, **({} if begun is None else {"max_tokens": LONG}))
+        async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
             if answer.status_code != 200:
                 return [f"status {answer.status_code}"]
             async for line in answer.aiter_lines():
                 lines += [line] if line else []
+                if begun is not None:
+                    begun.set()
                 if leave_after is not None and len(lines) >= leave_after:
                     break
         return lines
@@ -250,12 +262,20 @@ async def soak(server: Server, slots: int, num_requests: int) -> Part:
     return part
 
 
+async def _all_begun(server: Server, http: httpx.AsyncClient, slots: int) -> list[asyncio.Task[list[str]]]:
+    """A stream in every slot, each with its first line."""
+    begun = [asyncio.Event() for _ in range(slots)]
+    streams = [asyncio.create_task(server.stream(http, number, begun=each)) for number, each in enumerate(begun)]
+    await asyncio.gather(*(each.wait() for each in begun))
+    return streams
+
+
 async def killed(server: Server, slots: int) -> Part:
     """The engine's process is killed while every slot is busy."""
     part = Part("killed")
     async with server.strangers() as http:
-        streams = [asyncio.create_task(server.stream(http, number)) for number in range(slots)]
-        await asyncio.sleep(0.5)
+        streams = await _all_begun(server, http, slots)
+        unfinished = sum(not stream.done() for stream in streams)
         server.engine.kill()
         began = time.perf_counter()
         ends = Counter(_end_of(lines) for lines in await asyncio.gather(*streams))
@@ -269,11 +289,13 @@ async def killed(server: Server, slots: int) -> Part:
             await asyncio.sleep(0.1)
         back_after = time.perf_counter() - began
     part.told = {
+        "unfinished_when_killed": unfinished,
         "streams_end": dict(ends),
         "told_after_seconds": round(told_after, 2),
         "statuses": dict(statuses),
         "back_after_seconds": round(back_after, 2),
     }
+    part.hold("streams were under way", unfinished > 0 and ends["error"] > 0)
     part.hold("every stream ends, whole or with an error", not ends.get("cut"))
     part.hold("502 or 503 until it is back", set(statuses) <= {200, 502, 503} and statuses[200] == 1)
     part.hold("nothing wrong is answered", not server.is_mixed(1, text))
@@ -284,11 +306,12 @@ async def ended(server: Server, slots: int) -> Part:
     """SIGTERM while every slot streams."""
     part = Part("ended")
     async with server.strangers() as http:
-        streams = [asyncio.create_task(server.stream(http, number)) for number in range(slots)]
-        await asyncio.sleep(0.5)
+        streams = await _all_begun(server, http, slots)
+        unfinished = sum(not stream.done() for stream in streams)
         server.process.terminate()
         ends = Counter(_end_of(lines) for lines in await asyncio.gather(*streams))
-    part.told = {"streams_end": dict(ends)}
+    part.told = {"unfinished_when_told": unfinished, "streams_end": dict(ends)}
+    part.hold("streams were under way", unfinished > 0)
     part.hold("every accepted stream ends properly", ends["whole"] == slots)
     return part
 
@@ -306,17 +329,19 @@ async def all_parts(server: Server, slots: int, options: argparse.Namespace) -> 
             body = server.body(number)
             answer = client.chat(body["messages"], model=server.model, temperature=0, max_tokens=NUM_TOKENS)
             server.answers.append(answer.text)
-    ways: list[Callable[[], Awaitable[Part]]] = [
-        lambda: overload(server, slots, options.seconds),
-        lambda: leavers(server),
-        lambda: malformed(server),
-        lambda: soak(server, slots, options.requests),
-        lambda: killed(server, slots),
-        lambda: ended(server, slots),
-    ]
+    ways: dict[str, Callable[[], Awaitable[Part]]] = {
+        "overload": lambda: overload(server, slots, options.seconds),
+        "leavers": lambda: leavers(server),
+        "malformed": lambda: malformed(server),
+        "soak": lambda: soak(server, slots, options.requests),
+        "killed": lambda: killed(server, slots),
+        "ended": lambda: ended(server, slots),
+    }
     parts = []
-    for way in ways:
-        part = await way()
+    for name in ways:
+        if name not in options.parts:
+            continue
+        part = await ways[name]()
         print(f"{'broken' if part.broken else 'held':<8}{part.name:<11}{json.dumps(part.told)}", flush=True)
         for broken in part.broken:
             print(f"        does not hold: {broken}", flush=True)
@@ -330,6 +355,7 @@ def main() -> int:
     parser.add_argument("--engine", default=None)
     parser.add_argument("--seconds", type=float, default=300.0, help="of overload")
     parser.add_argument("--requests", type=int, default=SOAK, help="of the soak")
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS, help="only these; others stay saved")
     options = parser.parse_args()
     run, recipe = read_run(options.run)
     rows = choose_rows(read_rows(run.artifact("data").file("test.parquet")), NUM_PROMPTS, seed=1)
@@ -342,7 +368,9 @@ def main() -> int:
         parts = asyncio.run(all_parts(server, recipe.serve.slots, options))
     if options.seconds >= 300 and options.requests >= SOAK:
         machine = {"machine": describe(), "versions": versions()}
-        saved = {"machine": machine, "run": options.run.name, "parts": [asdict(part) for part in parts]}
+        known = json.loads(RESULTS.read_text("utf-8"))["parts"] if RESULTS.exists() else []
+        done = {each["name"]: each for each in [*known, *map(asdict, parts)]}
+        saved = {"machine": machine, "run": options.run.name, "parts": [done[name] for name in PARTS if name in done]}
         RESULTS.write_text(json.dumps(saved, indent=1) + "\n", "utf-8")
         print(f"saved {RESULTS}")
     return int(any(part.broken for part in parts))
