@@ -266,6 +266,8 @@ async def _all_begun(server: Server, http: httpx.AsyncClient, slots: int) -> lis
     """A stream in every slot, each with its first line."""
     begun = [asyncio.Event() for _ in range(slots)]
     streams = [asyncio.create_task(server.stream(http, number, begun=each)) for number, each in enumerate(begun)]
+    for stream, each in zip(streams, begun, strict=True):  # one that is refused ends without a line
+        stream.add_done_callback(lambda _, each=each: each.set())
     await asyncio.gather(*(each.wait() for each in begun))
     return streams
 
